@@ -1,0 +1,210 @@
+// Package line is the protocol between a supervisor and the guest of its run: what DESIGN calls "the line".
+//
+// It promises that output crosses a broken line exactly once, that input does too, and that nobody but the
+// supervisor can speak to a guest. It leaves what the messages cause to package guest (inside) and to package
+// supervisor (outside), and the making of the byte stream to the runtimes.
+//
+// # Opening
+//
+//	guest                                   host (supervisor)
+//	  ── Hello{version, nonce} ──────────▶    the guest always speaks first
+//	  ◀───────── Proof{version, mac} ──────   mac = HMAC-SHA-256(run's secret, nonce); each nonce is used once
+//	  ── Welcome{processes} ─────────────▶    or the connection is closed, without a reason
+//	  ◀───────── Resume{process, offset} ──   for each process: the output that the host already has
+//
+// The newest proven connection is the line: the guest closes an older one. Before the proof a guest reads at
+// most one frame and waits at most ProofTimeout.
+//
+// # Processes
+//
+// A process is one command with its streams: the run's command is process Main, further ones (moat exec) have
+// other numbers that the host chooses.
+//
+//	host ── Spawn ──▶ guest ── Spawned | Failed ──▶ host … Output … Exit ──▶ host ── Release ──▶ guest
+//
+// Everything that a process printed is one sequence of bytes, stdout and stderr in the order in which the guest
+// read them, numbered from 0. An Output frame says the number of its first byte. The guest keeps what was not
+// acknowledged, at most Window bytes, and stops reading from the process when that is full: the process waits.
+// The host acknowledges (Ack) what it has recorded. After a reconnection the host's Resume names the next byte
+// that it wants; frames keep their bounds, so a host that records whole frames never sees half of one again.
+// Exit follows the last Output and is repeated on each new connection until Release.
+//
+// Input is numbered too, per source (one client's stdin): an Input frame says the number of its first byte, the
+// guest drops what it had, and tells with InputDone how much the process has taken. A source may have at most
+// InputWindow bytes on the way. After a reconnection Welcome says, per process and source, what was taken.
+//
+// # Two bodies
+//
+// On one kernel the stream is a unix socket and Files may pass descriptors; elsewhere there are none, and the
+// same messages work. Numbers are big endian. Payloads of Output, Input, Ack and InputDone are binary, all others JSON.
+package line
+
+import "time"
+
+// Version is the protocol's version; both ends say it in their first message and a different one ends the line.
+const Version = 1
+
+// Main is the process number of the run's own command.
+const Main uint32 = 1
+
+// Bounds that both ends keep.
+const (
+	Window       = 1 << 20         // unacknowledged output of one process that a guest keeps, in bytes
+	InputWindow  = 256 << 10       // input of one source that was not reported as taken, in bytes
+	MaxData      = 64 << 10        // data in one Output or Input frame, in bytes
+	MaxProcesses = 256             // processes that a guest keeps at a time
+	MaxSources   = 64              // input sources that a guest remembers per process
+	ProofTimeout = 5 * time.Second // from Hello to Proof
+)
+
+// Kinds of frames.
+const (
+	KindHello     byte = 'H' // guest → host
+	KindProof     byte = 'P' // host → guest
+	KindWelcome   byte = 'W' // guest → host
+	KindResume    byte = 'R' // host → guest
+	KindSpawn     byte = 'S' // host → guest
+	KindSpawned   byte = 's' // guest → host
+	KindFailed    byte = 'f' // guest → host
+	KindOutput    byte = 'o' // guest → host, binary
+	KindAck       byte = 'A' // host → guest, binary
+	KindInput     byte = 'I' // host → guest, binary
+	KindInputDone byte = 'i' // guest → host, binary
+	KindSignal    byte = 'K' // host → guest
+	KindResize    byte = 'Z' // host → guest
+	KindExit      byte = 'x' // guest → host
+	KindRelease   byte = 'L' // host → guest
+	KindFiles     byte = 'F' // either way, one kernel only: names of the descriptors that travel with it
+	KindShutdown  byte = 'Q' // host → guest: end every process at once and exit
+)
+
+// Stream says which of a process's streams data belongs to.
+type Stream uint8
+
+// Streams. A process with a terminal has only that one.
+const (
+	Stdout   Stream = 1
+	Stderr   Stream = 2
+	Terminal Stream = 3
+)
+
+// Hello is the guest's first message on each connection.
+type Hello struct {
+	Version int    `json:"version"`
+	Nonce   []byte `json:"nonce"` // 32 random bytes
+}
+
+// Proof shows that the host knows the run's secret.
+type Proof struct {
+	Version int    `json:"version"`
+	MAC     []byte `json:"mac"`
+}
+
+// Welcome says what the guest is doing.
+type Welcome struct {
+	Processes []ProcessState `json:"processes"`
+}
+
+// ProcessState is one process as the guest knows it.
+type ProcessState struct {
+	Process uint32            `json:"process"`
+	PID     int               `json:"pid"`             // inside the sandbox
+	First   uint64            `json:"first"`           // number of the oldest output byte that the guest still has
+	End     uint64            `json:"end"`             // number of the next output byte
+	Input   map[uint64]uint64 `json:"input,omitempty"` // per source: bytes taken
+	Exit    *Exit             `json:"exit,omitempty"`
+}
+
+// Resume tells from which byte on the host wants a process's output. A host that forgot a process releases it.
+type Resume struct {
+	Process uint32 `json:"process"`
+	Offset  uint64 `json:"offset"`
+}
+
+// Spawn starts a process. Repeating the number of a process that exists is answered as the first time and starts nothing.
+type Spawn struct {
+	Process uint32   `json:"process"`
+	Args    []string `json:"args"` // Args[0] is looked up in the PATH of Env
+	Env     []string `json:"env"`  // KEY=value; the whole environment. Nil: the environment of Main
+	Dir     string   `json:"dir"`
+	Stdin   bool     `json:"stdin"` // a pipe (or the terminal) takes Input; otherwise /dev/null
+	TTY     bool     `json:"tty"`
+	Rows    uint16   `json:"rows,omitempty"`
+	Cols    uint16   `json:"cols,omitempty"`
+}
+
+// Spawned says that a process runs.
+type Spawned struct {
+	Process uint32 `json:"process"`
+	PID     int    `json:"pid"`
+}
+
+// Failed says that a process could not be started. Nothing follows for it, and it needs no Release.
+type Failed struct {
+	Process uint32 `json:"process"`
+	Code    int    `json:"code"` // exit code to report: 126 cannot be executed, 127 not found, 125 anything else
+	Error   string `json:"error"`
+}
+
+// Signal sends a signal to a process's group.
+type Signal struct {
+	Process uint32 `json:"process"`
+	Signal  int    `json:"signal"` // Linux number
+}
+
+// Resize sets the size of a process's terminal.
+type Resize struct {
+	Process uint32 `json:"process"`
+	Rows    uint16 `json:"rows"`
+	Cols    uint16 `json:"cols"`
+}
+
+// Exit says how a process ended. It comes after all of its output.
+type Exit struct {
+	Process uint32    `json:"process"`
+	Code    int       `json:"code"`             // 128+n when a signal ended it
+	Signal  int       `json:"signal,omitempty"` // Linux number, 0 if it exited
+	Time    time.Time `json:"time"`
+}
+
+// Release lets the guest forget a process: its exit is recorded. A process that still runs gets SIGHUP and, when
+// it has ended, is forgotten with its output. Releasing Main when it has ended makes the guest end everything and exit.
+type Release struct {
+	Process uint32 `json:"process"`
+}
+
+// Files names the descriptors that travel with it, in their order.
+type Files struct {
+	Names []string `json:"names"`
+}
+
+// Output is a piece of what a process printed.
+type Output struct {
+	Process uint32
+	Stream  Stream
+	Offset  uint64
+	Time    time.Time // when the guest read it
+	Data    []byte
+}
+
+// Input is a piece of what a source typed. EOF says that nothing follows Data from this source.
+type Input struct {
+	Process uint32
+	Source  uint64
+	Offset  uint64
+	EOF     bool
+	Data    []byte
+}
+
+// Ack says that the host has recorded a process's output before Offset.
+type Ack struct {
+	Process uint32
+	Offset  uint64
+}
+
+// InputDone says that a process has taken a source's input before Offset.
+type InputDone struct {
+	Process uint32
+	Source  uint64
+	Offset  uint64
+}

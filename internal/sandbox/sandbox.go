@@ -1,0 +1,112 @@
+// Package sandbox says what a sandbox is and what a runtime must be able to do to make one.
+//
+// A sandbox has its own processes, its own files and no network; moat's guest is its first process. A runtime
+// promises that everything it makes for a run can be found again from the run's Ref alone, so that a successor
+// of a killed supervisor can reach it or take it down. What happens inside (commands, terminals) is left to
+// packages guest and line; when to start and stop is left to the supervisor. Every runtime runs the same
+// conformance suite, package sandboxtest.
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+)
+
+// A Runtime makes sandboxes. All methods may be called concurrently for different sandboxes.
+type Runtime interface {
+	// Check reports whether the runtime works on this machine: nil, or an *Unavailable that tells how to mend it.
+	Check(ctx context.Context) error
+
+	// Start makes the sandbox of spec.Ref and starts the guest in it. It returns when the guest can be dialled.
+	// On error nothing is left behind. A guest whose process that called Start dies before the first Spawn
+	// message takes its sandbox down by itself.
+	Start(ctx context.Context, spec Spec) error
+
+	// Dial opens a byte stream to the guest; the caller closes it. ErrGone if there is no such sandbox.
+	Dial(ctx context.Context, ref Ref) (net.Conn, error)
+
+	// State tells whether the sandbox lives. An error means unknown, never gone.
+	State(ctx context.Context, ref Ref) (State, error)
+
+	// Remove ends every process of the sandbox and removes all that Start made, except what the person may want
+	// to see afterwards (the home directory). It is idempotent and works on half-made sandboxes.
+	Remove(ctx context.Context, ref Ref) error
+}
+
+// ErrGone says that there is no such sandbox (any more). It is certain, not a guess.
+var ErrGone = errors.New("sandbox is gone")
+
+// State is what is known about a sandbox.
+type State int
+
+// Unknown is the zero value on purpose: an answer that nobody gave must not look like one.
+const (
+	Unknown State = iota
+	Running
+	Gone
+)
+
+// Ref names a run's sandbox.
+type Ref struct {
+	ID  string // the run's id, for names in shared spaces such as cgroups
+	Dir string // the folder in the run's folder that belongs to the runtime; absolute
+}
+
+// Spec is everything a runtime needs to know. It holds no secret but the line's.
+type Spec struct {
+	Ref
+	Hostname  string
+	Image     string  // OCI reference; empty: the host's system directories (native only)
+	Workspace string  // host directory that appears at /workspace
+	Mounts    []Mount // further mounts, in order
+	Tools     []Tool  // directories of the person's own tools (native only)
+	User      User
+	Limits    Limits
+	Secret    []byte // 32 bytes; the guest's peer must prove that it knows them
+}
+
+// Mount makes a host path visible inside.
+type Mount struct {
+	Source   string `json:"source"` // absolute, exists
+	Target   string `json:"target"` // absolute, clean
+	ReadOnly bool   `json:"read_only,omitempty"`
+}
+
+// Tool is a directory (or file) of the person's own tools: visible at the same path inside, and writable there
+// without changing the host's. Masked paths below it are not visible.
+type Tool struct {
+	Path string   `json:"path"` // absolute, without links
+	Mask []string `json:"mask,omitempty"`
+}
+
+// User is who the command runs as.
+type User struct {
+	UID  int    `json:"uid"`
+	GID  int    `json:"gid"`
+	Name string `json:"name"`
+	Home string `json:"home"` // inside
+}
+
+// Limits bound what a sandbox may use; zero means no limit, except for PIDs where it means DefaultPIDs.
+type Limits struct {
+	MemoryBytes int64   `json:"memory_bytes,omitempty"`
+	CPUs        float64 `json:"cpus,omitempty"`
+	PIDs        int     `json:"pids,omitempty"`
+}
+
+// DefaultPIDs is the number of processes and threads that a sandbox may have when nothing else was asked for.
+const DefaultPIDs = 4096
+
+// Unavailable says why a runtime does not work on this machine and what would mend it.
+type Unavailable struct {
+	Runtime string
+	Reason  string // what the kernel or engine said
+	Fix     string // what to type or set, may span lines
+	Instead string // another runtime that may work
+}
+
+func (e *Unavailable) Error() string {
+	return fmt.Sprintf("runtime %s is not available: %s", e.Runtime, e.Reason)
+}
