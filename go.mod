@@ -6,3 +6,4 @@ require (
 	github.com/google/go-cmp v0.7.0
 	golang.org/x/sys v0.50.0
 )
+require golang.org/x/sys v0.49.0
