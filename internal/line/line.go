@@ -9,11 +9,12 @@
 //	guest                                   host (supervisor)
 //	  ── Hello{version, nonce} ──────────▶    the guest always speaks first
 //	  ◀───────── Proof{version, mac} ──────   mac = HMAC-SHA-256(run's secret, nonce); each nonce is used once
-//	  ── Welcome{processes} ─────────────▶    or the connection is closed, without a reason
+//	  ── Welcome{processes, more} ───────▶    or the connection is closed, without a reason
 //	  ◀───────── Resume{process, offset} ──   for each process: the output that the host already has
 //
 // The newest proven connection is the line: the guest closes an older one. Before the proof a guest reads at
-// most one frame and waits at most ProofTimeout.
+// most one frame and waits at most ProofTimeout. Until the Resume of a process that Welcome named, nothing is
+// sent for it; a process that was spawned on this connection needs none.
 //
 // # Processes
 //
@@ -27,19 +28,35 @@
 // acknowledged, at most Window bytes, and stops reading from the process when that is full: the process waits.
 // The host acknowledges (Ack) what it has recorded. After a reconnection the host's Resume names the next byte
 // that it wants; frames keep their bounds, so a host that records whole frames never sees half of one again.
-// Exit follows the last Output and is repeated on each new connection until Release.
+// Exit follows the last Output and is repeated on each new connection until Release. Resume acknowledges too.
 //
 // Input is numbered too, per source (one client's stdin): an Input frame says the number of its first byte, the
 // guest drops what it had, and tells with InputDone how much the process has taken. A source may have at most
-// InputWindow bytes on the way. After a reconnection Welcome says, per process and source, what was taken.
+// InputWindow bytes on the way. After a reconnection Welcome says, per process and source, what was taken; what a
+// guest received and the process did not take yet is kept by the guest, and repeating it does no harm.
+//
+// # Frames
+//
+// Messages are frames (package frame). Numbers are big endian, times are nanoseconds since 1970.
+//
+//	Output     process u32, stream u8, offset u64, time i64, data
+//	Input      process u32, source u64, offset u64, flags u8 (1: EOF), data
+//	Ack        process u32, offset u64
+//	InputDone  process u32, source u64, offset u64
+//
+// All others are JSON. Arguments and environments are bytes and not text, so Spawn has them in base64, and
+// because they may be long its beginning may travel in Part frames directly before it.
 //
 // # Two bodies
 //
 // On one kernel the stream is a unix socket and Files may pass descriptors; elsewhere there are none, and the
-// same messages work. Numbers are big endian. Payloads of Output, Input, Ack and InputDone are binary, all others JSON.
+// same messages work.
 package line
 
-import "time"
+import (
+	"os"
+	"time"
+)
 
 // Version is the protocol's version; both ends say it in their first message and a different one ends the line.
 const Version = 1
@@ -54,6 +71,8 @@ const (
 	MaxData      = 64 << 10        // data in one Output or Input frame, in bytes
 	MaxProcesses = 256             // processes that a guest keeps at a time
 	MaxSources   = 64              // input sources that a guest remembers per process
+	MaxFiles     = 16              // descriptors that travel with one Files message
+	MaxSpawn     = 8 << 20         // payload of a Spawn, its parts together; the kernel takes 6 MiB of arguments
 	ProofTimeout = 5 * time.Second // from Hello to Proof
 )
 
@@ -64,6 +83,7 @@ const (
 	KindWelcome   byte = 'W' // guest → host
 	KindResume    byte = 'R' // host → guest
 	KindSpawn     byte = 'S' // host → guest
+	KindPart      byte = '+' // host → guest: the beginning of the Spawn that follows
 	KindSpawned   byte = 's' // guest → host
 	KindFailed    byte = 'f' // guest → host
 	KindOutput    byte = 'o' // guest → host, binary
@@ -100,9 +120,10 @@ type Proof struct {
 	MAC     []byte `json:"mac"`
 }
 
-// Welcome says what the guest is doing.
+// Welcome says what the guest is doing. It comes in several messages when there are many processes.
 type Welcome struct {
 	Processes []ProcessState `json:"processes"`
+	More      bool           `json:"more,omitempty"` // another Welcome follows
 }
 
 // ProcessState is one process as the guest knows it.
@@ -124,12 +145,12 @@ type Resume struct {
 // Spawn starts a process. Repeating the number of a process that exists is answered as the first time and starts nothing.
 type Spawn struct {
 	Process uint32   `json:"process"`
-	Args    []string `json:"args"` // Args[0] is looked up in the PATH of Env
-	Env     []string `json:"env"`  // KEY=value; the whole environment. Nil: the environment of Main
-	Dir     string   `json:"dir"`
+	Args    []string `json:"-"`     // Args[0] is looked up in the PATH of Env
+	Env     []string `json:"-"`     // KEY=value; the whole environment. Nil: the environment of Main
+	Dir     string   `json:"-"`     // empty: the root directory
 	Stdin   bool     `json:"stdin"` // a pipe (or the terminal) takes Input; otherwise /dev/null
 	TTY     bool     `json:"tty"`
-	Rows    uint16   `json:"rows,omitempty"`
+	Rows    uint16   `json:"rows,omitempty"` // with TTY; zero in either: 24 × 80
 	Cols    uint16   `json:"cols,omitempty"`
 }
 
@@ -146,13 +167,13 @@ type Failed struct {
 	Error   string `json:"error"`
 }
 
-// Signal sends a signal to a process's group.
+// Signal sends a signal to a process's group, and to the foreground group of its terminal if that is another one.
 type Signal struct {
 	Process uint32 `json:"process"`
-	Signal  int    `json:"signal"` // Linux number
+	Signal  int    `json:"signal"` // Linux number, 1 … 64
 }
 
-// Resize sets the size of a process's terminal.
+// Resize sets the size of a process's terminal. A size with a zero in it is ignored: the last one stays.
 type Resize struct {
 	Process uint32 `json:"process"`
 	Rows    uint16 `json:"rows"`
@@ -165,6 +186,7 @@ type Exit struct {
 	Code    int       `json:"code"`             // 128+n when a signal ended it
 	Signal  int       `json:"signal,omitempty"` // Linux number, 0 if it exited
 	Time    time.Time `json:"time"`
+	Cut     bool      `json:"cut,omitempty"` // children that it left behind still hold its output: what they print goes nowhere
 }
 
 // Release lets the guest forget a process: its exit is recorded. A process that still runs gets SIGHUP and, when
@@ -173,10 +195,14 @@ type Release struct {
 	Process uint32 `json:"process"`
 }
 
-// Files names the descriptors that travel with it, in their order.
+// Files names the descriptors that travel with it, in their order. Whoever receives it owns and closes them.
 type Files struct {
-	Names []string `json:"names"`
+	Names []string   `json:"names"`
+	Files []*os.File `json:"-"`
 }
+
+// Shutdown ends every process at once, and the guest.
+type Shutdown struct{}
 
 // Output is a piece of what a process printed.
 type Output struct {
@@ -187,7 +213,8 @@ type Output struct {
 	Data    []byte
 }
 
-// Input is a piece of what a source typed. EOF says that nothing follows Data from this source.
+// Input is a piece of what a source typed. EOF says that nothing follows Data from this source: it closes the
+// process's stdin, for other sources too. On a terminal it types the end-of-file character if lines are being edited.
 type Input struct {
 	Process uint32
 	Source  uint64
