@@ -33,7 +33,7 @@ test: ## run every test with the race detector (installs nothing)
 	CGO_ENABLED=1 go test -race -timeout 20m $(TESTFLAGS) $(PKG)
 
 .PHONY: check
-check: fmt vet lint generated test ## everything that must hold before a commit
+check: fmt vet tidy lint generated test ## everything that must hold before a commit
 
 .PHONY: fmt
 fmt: ## fail if gofmt would change a file
@@ -46,6 +46,10 @@ vet: $(SYSTEMS:%=vet-%) ## go vet, for each operating system
 .PHONY: $(SYSTEMS:%=vet-%)
 $(SYSTEMS:%=vet-%): vet-%:
 	GOOS=$* CGO_ENABLED=0 go vet ./...
+
+.PHONY: tidy
+tidy: ## fail if go.mod or go.sum lists too much or too little
+	go mod tidy -diff
 
 .PHONY: lint
 lint: ## golangci-lint, where it is installed
