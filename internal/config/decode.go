@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -84,13 +85,18 @@ func (d *decoder) err() error {
 
 func (d *decoder) add(problems ...Problem) {
 	for _, p := range problems {
-		if len(d.problems) == maxProblems {
+		if d.full() {
 			d.dropped++
 			continue
 		}
 		d.problems = append(d.problems, p)
 	}
 }
+
+func (d *decoder) full() bool { return len(d.problems) == maxProblems }
+
+// count is how many problems there are so far.
+func (d *decoder) count() int { return len(d.problems) + d.dropped }
 
 // fail reports a problem at a node.
 func (d *decoder) fail(n *yaml.Node, hint, format string, args ...any) {
@@ -99,26 +105,37 @@ func (d *decoder) fail(n *yaml.Node, hint, format string, args ...any) {
 
 // failErr reports what a parser of single values says about a node.
 func (d *decoder) failErr(at item, err error) {
-	hint := ""
-	if h, ok := err.(*valueError); ok {
-		hint = h.hint
+	message, hint := err.Error(), ""
+	if bad, ok := errors.AsType[*valueError](err); ok {
+		message, hint = bad.message, bad.hint
 	}
-	d.fail(at.node, hint, "%s: %v", at.path, err)
+	d.fail(at.node, hint, "%s: %s", at.path, message)
 }
 
-// plain reports whether a node is free of the parts of YAML that these files do
-// not need: anchors, aliases and tags. Without them a file cannot be larger than
-// it looks.
+// plain reports the parts of YAML that these files do not need: anchors, aliases
+// and tags. Without them a file cannot be larger than it looks. It returns
+// whether the node has a value of its own to go on with.
 func (d *decoder) plain(n *yaml.Node) bool {
+	const unsupported = "anchors and aliases are not supported"
 	switch {
-	case n.Kind == yaml.AliasNode, n.Anchor != "":
-		d.fail(n, "write the value out, or put it in quotes", "anchors and aliases are not supported")
+	case n.Kind == yaml.AliasNode:
+		d.fail(n, "write the value out, or put it in quotes", unsupported)
+		return false
+	case n.Anchor != "":
+		d.fail(n, "remove "+shorten("&"+n.Anchor)+", or put the value in quotes", unsupported)
 	case n.Style&yaml.TaggedStyle != 0 && n.Tag != "!!str":
-		d.fail(n, "remove it", "tag %q is not supported", n.Tag)
-	default:
-		return true
+		d.fail(n, "remove it", "tag %s is not supported", shorten(n.Tag))
 	}
-	return false
+	return true
+}
+
+// mismatch reports a value of another kind than the key wants.
+func (d *decoder) mismatch(at item, hint, want string) {
+	if at.node.Kind == yaml.ScalarNode && at.node.Tag == "!!null" {
+		d.fail(at.node, "remove the key or give it a value", "%s must be %s, and has no value", at.name(), want)
+		return
+	}
+	d.fail(at.node, hint, "%s must be %s, not %s", at.name(), want, describe(at.node))
 }
 
 // schema is the list of keys that one mapping may have.
@@ -147,12 +164,15 @@ func (s schema[T]) keys() []string {
 // readMapping reads a mapping by its schema into out.
 func readMapping[T any](d *decoder, s schema[T], at item, out *T) {
 	for key, value := range d.pairs(at) {
-		i := slices.Index(s.keys(), key.Value)
-		if i < 0 {
+		i := slices.IndexFunc(s.fields, func(f field[T]) bool { return f.key == key.Value })
+		switch {
+		case i >= 0:
+			s.fields[i].read(d, value, out)
+		case d.full():
+			d.dropped++ // without the work of looking for a suggestion
+		default:
 			d.add(s.unknown(d, key, at.path))
-			continue
 		}
-		s.fields[i].read(d, value, out)
 	}
 }
 
@@ -194,7 +214,7 @@ func (d *decoder) pairs(at item) iter.Seq2[*yaml.Node, item] {
 			return
 		}
 		if at.node.Kind != yaml.MappingNode {
-			d.fail(at.node, "", "%s must be a mapping of keys to values, not %s", at.name(), describe(at.node))
+			d.mismatch(at, "", "a mapping of keys to values")
 			return
 		}
 		seen := map[string]int{}
@@ -244,7 +264,7 @@ func (d *decoder) elements(at item, hint string) iter.Seq[item] {
 			return
 		}
 		if at.node.Kind != yaml.SequenceNode {
-			d.fail(at.node, hint, "%s must be a list, not %s", at.path, describe(at.node))
+			d.mismatch(at, hint, "a list")
 			return
 		}
 		for i := range at.node.Content {
@@ -266,7 +286,7 @@ func (d *decoder) text(at item) (string, bool) {
 	case n.Kind != yaml.ScalarNode:
 		d.fail(n, "", "%s must be text, not %s", at.path, describe(n))
 	case n.Tag == "!!null":
-		d.fail(n, `remove the key, or write "" for an empty text`, "%s has no value", at.path)
+		d.fail(n, `remove it, or write "" for an empty text`, "%s has no value", at.path)
 	case strings.ContainsRune(n.Value, 0):
 		d.fail(n, "", "%s contains a NUL character", at.path)
 	case len(n.Value) > maxArg:
@@ -281,6 +301,12 @@ func (d *decoder) text(at item) (string, bool) {
 // Which words are booleans differs between versions of YAML, so all of them must
 // be quoted.
 func (d *decoder) word(at item) (string, bool) {
+	if at.node.Kind != yaml.ScalarNode || at.node.Tag == "!!null" {
+		if d.plain(at.node) {
+			d.mismatch(at, "", "text")
+		}
+		return "", false
+	}
 	value, ok := d.text(at)
 	if !ok {
 		return "", false
@@ -317,22 +343,8 @@ func (d *decoder) boolean(at item) bool {
 			return false
 		}
 	}
-	d.fail(n, "", "%s must be true or false, not %s", at.path, describe(n))
+	d.mismatch(at, "", "true or false")
 	return false
-}
-
-// choice accepts one of a few words.
-func (d *decoder) choice(at item, words ...string) string {
-	value, ok := d.word(at)
-	if !ok || slices.Contains(words, value) {
-		return value
-	}
-	hint := ""
-	if near := closest(value, words); near != "" {
-		hint = fmt.Sprintf("did you mean %q?", near)
-	}
-	d.fail(at.node, hint, "%s must be one of %s, not %s", at.path, strings.Join(words, ", "), shorten(value))
-	return ""
 }
 
 func (it item) name() string {
@@ -349,8 +361,6 @@ func describe(n *yaml.Node) string {
 		return "a mapping"
 	case n.Kind == yaml.SequenceNode:
 		return "a list"
-	case n.Tag == "!!null":
-		return "nothing"
 	}
 	return shorten(n.Value)
 }

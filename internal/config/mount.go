@@ -52,7 +52,7 @@ func (m Mount) check() error {
 func checkTarget(target string) error {
 	switch {
 	case target == "":
-		return badValue("", "the target is empty")
+		return badValue("", "there is no target")
 	case len(target) > maxPath:
 		return badValue("", "the target is longer than %d bytes", maxPath)
 	case strings.ContainsFunc(target, unicode.IsControl):

@@ -144,7 +144,7 @@ func (d *decoder) command(at item) []string {
 		}
 		command = append(command, word)
 	}
-	if at.node.Kind == yaml.SequenceNode && len(command) == 0 {
+	if at.node.Kind == yaml.SequenceNode && len(at.node.Content) == 0 {
 		d.fail(at.node, "write the program to run, or remove the key", "command is empty")
 	}
 	return command
@@ -167,7 +167,7 @@ func commandHint(n *yaml.Node) string {
 
 func (d *decoder) env(at item) []Var {
 	if at.node.Kind == yaml.SequenceNode {
-		d.fail(at.node, "write NAME: value, without -", "env must be a mapping of names to values, not a list")
+		d.mismatch(at, "write NAME: value, without -", "a mapping of names to values")
 		return nil
 	}
 	var vars []Var
@@ -208,10 +208,10 @@ func (d *decoder) mounts(at item) []Mount {
 
 // mount reads one mount in either of its forms.
 func (d *decoder) mount(at item) (m Mount, ok bool) {
-	before := len(d.problems) + d.dropped
+	before := d.count()
 	if at.node.Kind == yaml.MappingNode {
 		readMapping(d, mountSchema(), at, &m)
-		if len(d.problems)+d.dropped == before {
+		if d.count() == before {
 			if err := m.check(); err != nil {
 				d.failErr(at, err)
 			}
@@ -219,7 +219,7 @@ func (d *decoder) mount(at item) (m Mount, ok bool) {
 	} else {
 		readValue(d, at, ParseMount, &m)
 	}
-	return m, len(d.problems)+d.dropped == before
+	return m, d.count() == before
 }
 
 func (d *decoder) tools(at item) Tools {
@@ -250,7 +250,9 @@ func (d *decoder) tools(at item) Tools {
 // gets an answer of its own.
 func (d *decoder) runtime(at item) string {
 	if at.node.Kind != yaml.MappingNode {
-		return d.choice(at, RuntimeNative, RuntimeDocker, RuntimeApple)
+		name := ""
+		readValue(d, at, ParseRuntime, &name)
+		return name
 	}
 	version := regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+_-]{0,30}$`)
 	var wanted []string

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -64,11 +65,21 @@ func ParseEnv(text string, lookup func(name string) (string, bool)) (Var, error)
 // checkEnvName holds names to what every shell can use; see POSIX.1-2024,
 // base definitions, 3.206 "Name".
 func checkEnvName(name string) error {
-	if !regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`).MatchString(name) {
-		return badValue("use letters, digits and _, with no digit first",
-			"%s is not a name for an environment variable", shorten(name))
+	for i, r := range name {
+		letter := r == '_' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
+		if !letter && (i == 0 || r < '0' || r > '9') {
+			return badEnvName(name)
+		}
+	}
+	if name == "" {
+		return badEnvName(name)
 	}
 	return nil
+}
+
+func badEnvName(name string) error {
+	return badValue("use letters, digits and _, with no digit first",
+		"%s is not a name for an environment variable", shorten(name))
 }
 
 // CheckName reports whether a run may have this name. It must be a DNS label in
@@ -86,6 +97,21 @@ func CheckName(name string) error {
 		return badValue(fmt.Sprintf("write %q", strings.ToLower(name)), "%s is not a valid name: it has upper-case letters", shorten(name))
 	}
 	return badValue(rule, "%s is not a valid name", shorten(name))
+}
+
+// ParseRuntime accepts one of the Runtime constants.
+func ParseRuntime(text string) (string, error) {
+	runtimes := []string{RuntimeNative, RuntimeDocker, RuntimeApple}
+	if slices.Contains(runtimes, text) {
+		return text, nil
+	}
+	hint := "known are " + strings.Join(runtimes, ", ")
+	if near := closest(text, runtimes); near != "" {
+		hint = fmt.Sprintf("did you mean %q?", near)
+	} else if text == "podman" {
+		hint = "write docker, which finds Podman too"
+	}
+	return "", badValue(hint, "there is no runtime %s", shorten(text))
 }
 
 // ParseStopWindow reads the time in which a second Ctrl+C stops a run, such as
@@ -120,7 +146,7 @@ func ResolvePath(path, base, home string) string {
 func checkHostPath(what, path string) error {
 	switch {
 	case path == "":
-		return badValue("", "the %s is empty", what)
+		return badValue("", "there is no %s", what)
 	case len(path) > maxPath:
 		return badValue("", "the %s is longer than %d bytes", what, maxPath)
 	case strings.ContainsFunc(path, unicode.IsControl):
