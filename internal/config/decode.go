@@ -21,17 +21,25 @@ type item struct {
 	path string
 }
 
-func (it item) key(name string) item { return item{path: joinPath(it.path, name)} }
+// entry is the value of a key.
+func (it item) entry(key string, value *yaml.Node) item {
+	if it.path != "" {
+		key = it.path + "." + key
+	}
+	return item{node: value, path: key}
+}
 
-func (it item) index(i int) item {
+// element is the i-th value of a list.
+func (it item) element(i int) item {
 	return item{node: it.node.Content[i], path: fmt.Sprintf("%s[%d]", it.path, i)}
 }
 
-func joinPath(path, name string) string {
-	if path == "" {
-		return name
+// name is the path for use in a message.
+func (it item) name() string {
+	if it.path == "" {
+		return "the file"
 	}
-	return path + "." + name
+	return it.path
 }
 
 // decoder walks one file and collects everything that is wrong with it.
@@ -93,6 +101,7 @@ func (d *decoder) add(problems ...Problem) {
 	}
 }
 
+// full reports whether further problems are only counted.
 func (d *decoder) full() bool { return len(d.problems) == maxProblems }
 
 // count is how many problems there are so far.
@@ -228,8 +237,7 @@ func (d *decoder) pairs(at item) iter.Seq2[*yaml.Node, item] {
 				continue
 			}
 			seen[key.Value] = key.Line
-			value := at.key(key.Value)
-			value.node = at.node.Content[i+1]
+			value := at.entry(key.Value, at.node.Content[i+1])
 			d.note(value)
 			if !yield(key, value) {
 				return
@@ -268,7 +276,7 @@ func (d *decoder) elements(at item, hint string) iter.Seq[item] {
 			return
 		}
 		for i := range at.node.Content {
-			element := at.index(i)
+			element := at.element(i)
 			d.note(element)
 			if !yield(element) {
 				return
@@ -345,13 +353,6 @@ func (d *decoder) boolean(at item) bool {
 	}
 	d.mismatch(at, "", "true or false")
 	return false
-}
-
-func (it item) name() string {
-	if it.path == "" {
-		return "the file"
-	}
-	return it.path
 }
 
 // describe names what a node is, for "must be X, not Y".

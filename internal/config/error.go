@@ -89,7 +89,7 @@ func (p Problem) text() string {
 func excerpt(line string, column int) (shown, caret string) {
 	runes := []rune(strings.ToValidUTF8(line, "\ufffd"))
 	at := min(max(column-1, 0), len(runes))
-	from := max(0, at-excerptRunes/2)
+	from := max(0, min(at-excerptRunes/2, len(runes)-excerptRunes))
 	to := min(len(runes), from+excerptRunes)
 
 	var text, blanks strings.Builder

@@ -66,10 +66,19 @@ func checkTarget(target string) error {
 	case target == WorkspaceTarget:
 		return badValue("choose a folder in it or another one", "the target %s is the workspace itself", target)
 	}
-	for _, own := range []string{"/proc", "/dev", "/sys"} {
-		if target == own || strings.HasPrefix(target, own+"/") {
-			return badValue("choose another folder", "the target %s is in %s, which the sandbox makes itself", shorten(target), own)
-		}
+	if own := inKernelFolder(target); own != "" {
+		return badValue("choose another folder", "the target %s is in %s, which the sandbox makes itself", shorten(target), own)
 	}
 	return nil
+}
+
+// inKernelFolder returns which of the folders that show the kernel a clean path
+// is in, or an empty string.
+func inKernelFolder(clean string) string {
+	for _, own := range []string{"/proc", "/dev", "/sys"} {
+		if clean == own || strings.HasPrefix(clean, own+"/") {
+			return own
+		}
+	}
+	return ""
 }

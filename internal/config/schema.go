@@ -181,7 +181,7 @@ func (d *decoder) env(at item) []Var {
 			continue
 		}
 		if len(key.Value)+1+len(text) > maxArg {
-			d.fail(value.node, "", "%s is longer than %d bytes", at.path, maxArg)
+			d.fail(value.node, "", "%s is longer than %d bytes", value.path, maxArg)
 		}
 		vars = append(vars, Var{Name: key.Value, Value: text})
 	}
@@ -291,6 +291,8 @@ func checkTool(tool string) error {
 			"%s is relative, and the workspace is visible anyway", shorten(tool))
 	case clean == "/" || clean == "~":
 		return badValue("name the folder of the tool", "%s would show everything in it", shorten(tool))
+	case inKernelFolder(clean) != "":
+		return badValue("remove it", "%s is in %s, which the sandbox makes itself", shorten(tool), inKernelFolder(clean))
 	}
 	return nil
 }

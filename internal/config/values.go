@@ -36,6 +36,9 @@ func badValue(hint, format string, args ...any) error {
 	return &valueError{message: fmt.Sprintf(format, args...), hint: hint}
 }
 
+// maxEnvName bounds the name of a variable.
+const maxEnvName = 255
+
 // Var is one environment variable.
 type Var struct{ Name, Value string }
 
@@ -62,24 +65,22 @@ func ParseEnv(text string, lookup func(name string) (string, bool)) (Var, error)
 	return Var{Name: name, Value: value}, nil
 }
 
-// checkEnvName holds names to what every shell can use; see POSIX.1-2024,
-// base definitions, 3.206 "Name".
+// checkEnvName holds names to what every shell can use (POSIX.1-2024, base
+// definitions, 3.206 "Name") and to a length that fits in a message.
 func checkEnvName(name string) error {
+	if len(name) > maxEnvName {
+		return badValue("", "the name %s is longer than %d characters", shorten(name), maxEnvName)
+	}
+	ok := name != ""
 	for i, r := range name {
 		letter := r == '_' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
-		if !letter && (i == 0 || r < '0' || r > '9') {
-			return badEnvName(name)
-		}
+		ok = ok && (letter || i > 0 && r >= '0' && r <= '9')
 	}
-	if name == "" {
-		return badEnvName(name)
+	if !ok {
+		return badValue("use letters, digits and _, with no digit first",
+			"%s is not a name for an environment variable", shorten(name))
 	}
 	return nil
-}
-
-func badEnvName(name string) error {
-	return badValue("use letters, digits and _, with no digit first",
-		"%s is not a name for an environment variable", shorten(name))
 }
 
 // CheckName reports whether a run may have this name. It must be a DNS label in

@@ -79,7 +79,7 @@ func TestParseEnv(t *testing.T) {
 			t.Errorf("ParseEnv(%q) = %+v, %v; want %+v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "=x", "1A=b", "A-B=c", "A B=c", "É=1", "A=\x00", "A=" + strings.Repeat("x", maxArg)} {
+	for _, text := range []string{"", "=x", "1A=b", "A-B=c", "A B=c", "É=1", "A=\x00", strings.Repeat("A", maxEnvName+1) + "=", "A=" + strings.Repeat("x", maxArg)} {
 		if got, err := ParseEnv(text, lookup); err == nil {
 			t.Errorf("ParseEnv(%.20q) = %.20v", text, got)
 		}
