@@ -141,7 +141,15 @@ func TestParseIsBounded(t *testing.T) {
 	for i := 1; i < 200; i++ {
 		fmt.Fprintf(&laughs, "a%d: &a%d [%s]\n", i, i, strings.Repeat(fmt.Sprintf("*a%d, ", i-1), 9))
 	}
+	var tools strings.Builder
+	tools.WriteString("tools: [")
+	for i := 0; tools.Len() < MaxFileBytes-20; i++ {
+		fmt.Fprintf(&tools, "/%d, ", i)
+	}
+	tools.WriteString("relative]")
 	for name, text := range map[string]string{
+		"many tools":     tools.String(),
+		"languages":      fill("runtime: {", "node: 20, ") + "}",
 		"too large":      fill("", "a: 1\n") + strings.Repeat("\n", 10),
 		"billion laughs": laughs.String(),
 		"unknown keys":   fill("", "a: 1\n"),

@@ -227,6 +227,7 @@ func (d *decoder) tools(at item) Tools {
 		return Tools{None: d.plain(at.node)}
 	}
 	var tools Tools
+	seen := map[string]bool{}
 	for element := range d.elements(at, "write a list of paths, or none") {
 		tool, ok := d.text(element)
 		if !ok {
@@ -237,10 +238,11 @@ func (d *decoder) tools(at item) Tools {
 			continue
 		}
 		tool = cleanTool(tool)
-		if slices.Contains(tools.Paths, tool) {
+		if seen[tool] {
 			d.fail(element.node, "keep one of them", "%s: %s is listed twice", element.path, shorten(tool))
 			continue
 		}
+		seen[tool] = true
 		tools.Paths = append(tools.Paths, tool)
 	}
 	return tools
@@ -255,10 +257,11 @@ func (d *decoder) runtime(at item) string {
 		return name
 	}
 	version := regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+_-]{0,30}$`)
+	languages := []string{"node", "python", "go"}
 	var wanted []string
-	for i := 0; i+1 < len(at.node.Content); i += 2 {
+	for i := 0; i+1 < len(at.node.Content) && len(wanted) < len(languages); i += 2 {
 		key, value := at.node.Content[i].Value, at.node.Content[i+1].Value
-		if slices.Contains([]string{"node", "python", "go"}, key) && version.MatchString(value) {
+		if slices.Contains(languages, key) && version.MatchString(value) {
 			wanted = append(wanted, key+"@"+value)
 		}
 	}
