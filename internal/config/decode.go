@@ -357,10 +357,10 @@ func (d *decoder) boolean(at item) bool {
 
 // describe names what a node is, for "must be X, not Y".
 func describe(n *yaml.Node) string {
-	switch {
-	case n.Kind == yaml.MappingNode:
+	switch n.Kind {
+	case yaml.MappingNode:
 		return "a mapping"
-	case n.Kind == yaml.SequenceNode:
+	case yaml.SequenceNode:
 		return "a list"
 	}
 	return shorten(n.Value)

@@ -12,7 +12,7 @@ import (
 )
 
 func TestLoadRefusesWhatIsNotAFile(t *testing.T) {
-	for kind, make := range map[string]func(path string) error{
+	for kind, create := range map[string]func(path string) error{
 		"a folder":     func(path string) error { return os.Mkdir(path, 0o700) },
 		"a named pipe": func(path string) error { return syscall.Mkfifo(path, 0o600) },
 		"a socket": func(path string) error {
@@ -27,7 +27,7 @@ func TestLoadRefusesWhatIsNotAFile(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			dir := t.TempDir()
 			for _, name := range []string{AgentFile, GlobalFile} {
-				if err := make(filepath.Join(dir, name)); err != nil {
+				if err := create(filepath.Join(dir, name)); err != nil {
 					t.Fatal(err)
 				}
 			}
