@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 )
 
 // file is what the writer does to one of its files.
@@ -29,6 +30,7 @@ type Output struct {
 	// What everybody may ask. Guarded by state, under which nothing is read or written.
 	state    sync.Mutex
 	shown    int64         // end of the last whole record
+	shownAt  time.Time     // its time; zero if there is none
 	news     chan struct{} // closed when shown grows or closed is set; nil if nobody waits
 	closed   bool
 	unsynced int64 // bytes that no finished or running sync covers
@@ -93,6 +95,9 @@ func cutBack(idx, log *os.File, e *extent, cut Recovery) error {
 
 func newOutput(log, idx file, e extent) *Output {
 	o := &Output{log: log, idx: idx, extent: e, shown: e.end, unsynced: e.pending}
+	if e.records > 0 {
+		o.shownAt = time.Unix(0, e.last).UTC()
+	}
 	o.syncer.start(o.Sync, o.keepSyncError)
 	if o.unsynced > 0 {
 		o.syncer.wake(false)
@@ -138,7 +143,7 @@ func (o *Output) Append(c Chunk) error {
 		o.undo()
 		return writeError("append output", err)
 	}
-	o.show(int64(len(c.Data)))
+	o.show(int64(len(c.Data)), o.last)
 	return nil
 }
 
@@ -160,10 +165,11 @@ func (o *Output) undo() {
 }
 
 // show lets everybody see what was appended.
-func (o *Output) show(n int64) {
+func (o *Output) show(n, at int64) {
 	o.state.Lock()
 	defer o.state.Unlock()
 	o.shown += n
+	o.shownAt = time.Unix(0, at).UTC()
 	o.unsynced += n
 	if o.news != nil {
 		close(o.news)
@@ -177,6 +183,13 @@ func (o *Output) Offset() int64 {
 	o.state.Lock()
 	defer o.state.Unlock()
 	return o.shown
+}
+
+// LastTime returns the time of the last whole record; zero if nothing is recorded.
+func (o *Output) LastTime() time.Time {
+	o.state.Lock()
+	defer o.state.Unlock()
+	return o.shownAt
 }
 
 // Wait blocks until Offset() > after and returns it. Otherwise it returns Offset() with os.ErrClosed when there will
