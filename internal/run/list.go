@@ -17,9 +17,12 @@ import (
 // Entry is a run as a reader finds it.
 type Entry struct {
 	Record
-	// Locked says that somebody looks after the run, so that its record is true. It is asked only for live states.
+	// Locked says that somebody looks after the run, so that its record is true. It is asked only for runs that need it.
 	Locked bool
 }
+
+// Unattended reports whether something is left to do for the run and nobody is there to do it.
+func (e Entry) Unattended() bool { return !e.Locked && (e.State.Live() || e.CleanupPending) }
 
 // Listing is every run that was asked for.
 type Listing struct {
@@ -99,7 +102,7 @@ func newestFirst(a, b Entry) int {
 func (h *Home) entry(id string) (Entry, error) {
 	dir := h.Dir(id)
 	rec, err := readRecord(dir, id)
-	if err != nil || rec.State.Final() {
+	if err != nil || rec.State.Final() && !rec.CleanupPending {
 		return Entry{Record: rec}, err
 	}
 	locked, err := Locked(filepath.Join(dir, FileLock))

@@ -29,6 +29,9 @@ type Record struct {
 	Signal    int        `json:"signal,omitempty"`
 	Attempts  int        `json:"attempts"`       // supervisors that looked after it so far
 	Stop      *Stop      `json:"stop,omitempty"` // asked for; a successor of its supervisor carries it out
+
+	// CleanupPending is set together with the end and cleared when what was set up has been taken down.
+	CleanupPending bool `json:"cleanup_pending,omitempty"`
 }
 
 // Stop is a stop that was asked for.
