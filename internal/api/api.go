@@ -143,14 +143,16 @@ type Gone struct {
 type Output struct {
 	Stream line.Stream
 	Offset int64
+	Time   time.Time
 	Data   []byte // valid until the next frame is read
 }
 
-const outputHeader = 9 // stream and offset
+const outputHeader = 17 // stream, offset and time
 
 // AppendOutputHeader appends the header of an Output frame's payload; the data follows it.
-func AppendOutputHeader(dst []byte, stream line.Stream, offset int64) []byte {
-	return binary.BigEndian.AppendUint64(append(dst, byte(stream)), uint64(offset))
+func AppendOutputHeader(dst []byte, stream line.Stream, offset int64, at time.Time) []byte {
+	dst = binary.BigEndian.AppendUint64(append(dst, byte(stream)), uint64(offset))
+	return binary.BigEndian.AppendUint64(dst, uint64(at.UnixNano()))
 }
 
 // ParseOutput is the reverse of AppendOutputHeader and the data after it.
@@ -158,7 +160,12 @@ func ParseOutput(p []byte) (Output, error) {
 	if len(p) < outputHeader {
 		return Output{}, errShort
 	}
-	return Output{Stream: line.Stream(p[0]), Offset: int64(binary.BigEndian.Uint64(p[1:])), Data: p[outputHeader:]}, nil
+	return Output{
+		Stream: line.Stream(p[0]),
+		Offset: int64(binary.BigEndian.Uint64(p[1:])),
+		Time:   time.Unix(0, int64(binary.BigEndian.Uint64(p[9:]))).UTC(),
+		Data:   p[outputHeader:],
+	}, nil
 }
 
 // Input is a piece of what a client typed; EOF says that nothing follows.
@@ -209,4 +216,17 @@ func Decode[T any](p []byte) (T, error) {
 		return msg, fmt.Errorf("decode %T: %w", msg, err)
 	}
 	return msg, nil
+}
+
+// AppendInputDone appends an InputDone frame's payload.
+func AppendInputDone(dst []byte, taken uint64) []byte {
+	return binary.BigEndian.AppendUint64(dst, taken)
+}
+
+// ParseInputDone is the reverse of AppendInputDone.
+func ParseInputDone(p []byte) (uint64, error) {
+	if len(p) != 8 {
+		return 0, errShort
+	}
+	return binary.BigEndian.Uint64(p), nil
 }

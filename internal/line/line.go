@@ -145,10 +145,11 @@ type Resume struct {
 // Spawn starts a process. Repeating the number of a process that exists is answered as the first time and starts nothing.
 type Spawn struct {
 	Process uint32   `json:"process"`
-	Args    []string `json:"-"`     // Args[0] is looked up in the PATH of Env
-	Env     []string `json:"-"`     // KEY=value; the whole environment. Nil: the environment of Main
-	Dir     string   `json:"-"`     // empty: the root directory
-	Stdin   bool     `json:"stdin"` // a pipe (or the terminal) takes Input; otherwise /dev/null
+	Args    []string `json:"-"`                 // Args[0] is looked up in the PATH of Env
+	Env     []string `json:"-"`                 // KEY=value; the whole environment. Nil: the environment of Main
+	Inherit bool     `json:"inherit,omitempty"` // put Env over the environment of Main instead
+	Dir     string   `json:"-"`                 // empty: the root directory
+	Stdin   bool     `json:"stdin"`             // a pipe (or the terminal) takes Input; otherwise /dev/null
 	TTY     bool     `json:"tty"`
 	Rows    uint16   `json:"rows,omitempty"` // with TTY; zero in either: 24 × 80
 	Cols    uint16   `json:"cols,omitempty"`

@@ -1,4 +1,5 @@
-// Package plan says what a run will be, before anything of it exists.
+// Package plan says what a run will be, before anything of it exists: Make joins what the person typed, agent.yaml, the
+// global configuration and facts about the host.
 //
 // A Plan is complete (a supervisor needs nothing else but the values of the environment), printable (what
 // --dry-run shows is what is carried out) and free of secrets (names of variables, never their values), so that

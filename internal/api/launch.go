@@ -1,0 +1,34 @@
+package api
+
+import "moat/internal/plan"
+
+// VerbGuard is the first argument with which the moat program becomes a run's guard. It reads a Launch from its
+// standard input and writes one Ready as a line of JSON to descriptor FDAnswer.
+const (
+	VerbGuard = "guard"
+	FDAnswer  = 3
+)
+
+// Launch is what a client wants of a new guard: a run to create, or one to adopt.
+type Launch struct {
+	Home  string     `json:"home"`            // absolute path of $MOAT_HOME
+	Plan  *plan.Plan `json:"plan,omitempty"`  // of a run to create, with Start; or
+	Adopt string     `json:"adopt,omitempty"` // id of a run that nobody looks after
+	Start *Start     `json:"start,omitempty"`
+}
+
+// Start is what a start needs that no file may hold.
+type Start struct {
+	Env  []string `json:"env"`           // KEY=value, the command's whole environment
+	Size Size     `json:"size,omitzero"` // of the terminal, if the plan wants one
+}
+
+// Ready is the outcome of a start or an adoption.
+type Ready struct {
+	ID    string `json:"id,omitempty"` // of the run, if there is one
+	Name  string `json:"name,omitempty"`
+	State string `json:"state"`
+	Error string `json:"error,omitempty"`
+	Code  int    `json:"code,omitempty"` // exit code to use with Error
+	Hint  string `json:"hint,omitempty"` // what would mend it
+}

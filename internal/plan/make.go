@@ -1,0 +1,139 @@
+package plan
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"slices"
+
+	"moat/internal/config"
+	"moat/internal/sandbox"
+)
+
+// Asked is what the person typed. A nil or empty field leaves the choice to agent.yaml, then to the global
+// configuration, then to moat.
+type Asked struct {
+	Workspace   string // absolute, without links
+	Name        string
+	Runtime     string
+	Image       string
+	Command     []string
+	Interactive *bool // forwards stdin
+	TTY         *bool
+	Env         []config.Var
+	Mounts      []config.Mount
+	Limits      config.Limits
+}
+
+// Facts is what the host is like.
+type Facts struct {
+	User    sandbox.User
+	Home    string            // the person's home directory, outside
+	Tools   []sandbox.Tool    // the person's own tools
+	Env     map[string]string // variables that the host's side gives every command
+	Runtime string            // used when nobody chose
+	StdinIs Stdin
+}
+
+// Stdin is what moat's own standard input is.
+type Stdin int
+
+// Kinds of standard input.
+const (
+	StdinNone     Stdin = iota // closed, or not to be read
+	StdinPiped                 // a pipe or a file
+	StdinTerminal              // a terminal
+)
+
+// ErrNoCommand says that neither the person nor agent.yaml says what to run.
+var ErrNoCommand = errors.New("nothing to run")
+
+// workspaceDir is where the workspace appears inside, on every runtime.
+const workspaceDir = "/workspace"
+
+// Make decides everything about a run and returns the plan and the values of its environment, sorted by name.
+// agent may be nil.
+func Make(asked Asked, agent *config.Agent, global *config.Global, facts Facts) (Plan, []string, error) {
+	if agent == nil {
+		agent = &config.Agent{}
+	}
+	command := asked.Command
+	if len(command) == 0 {
+		command = agent.Command
+	}
+	if len(command) == 0 {
+		return Plan{}, nil, ErrNoCommand
+	}
+	interactive, tty := terminal(asked, agent.Interactive, facts.StdinIs)
+	env := environment(asked.Env, agent.Env, facts.Env)
+	p := Plan{
+		Name:        cmp.Or(asked.Name, agent.Name),
+		Workspace:   asked.Workspace,
+		Runtime:     cmp.Or(asked.Runtime, agent.Runtime, global.Runtime, facts.Runtime),
+		Image:       asked.Image,
+		Command:     command,
+		WorkDir:     workspaceDir,
+		Interactive: interactive,
+		TTY:         tty,
+		Stdin:       interactive,
+		EnvNames:    slices.Sorted(maps.Keys(env)),
+		User:        facts.User,
+		Mounts:      mounts(asked, agent, facts.Home),
+		Tools:       facts.Tools,
+		Limits:      limits(asked.Limits, agent.Limits, global.Limits),
+	}
+	values := make([]string, 0, len(env))
+	for _, name := range p.EnvNames {
+		values = append(values, name+"="+env[name])
+	}
+	return p, values, nil
+}
+
+// terminal decides whether stdin is forwarded and whether there is a terminal: -i implies -t when stdin is one.
+func terminal(asked Asked, configured bool, stdin Stdin) (interactive, tty bool) {
+	interactive = configured
+	if asked.Interactive != nil {
+		interactive = *asked.Interactive
+	}
+	tty = interactive && stdin == StdinTerminal
+	if asked.TTY != nil {
+		tty = *asked.TTY
+	}
+	return interactive, tty
+}
+
+// environment joins the variables; a later source wins.
+func environment(asked, agent []config.Var, host map[string]string) map[string]string {
+	env := maps.Clone(host)
+	if env == nil {
+		env = make(map[string]string)
+	}
+	for _, list := range [][]config.Var{agent, asked} {
+		for _, v := range list {
+			env[v.Name] = v.Value
+		}
+	}
+	return env
+}
+
+// mounts are those of agent.yaml and then those of the command line; one for the same place replaces the earlier.
+func mounts(asked Asked, agent *config.Agent, home string) []sandbox.Mount {
+	var out []sandbox.Mount
+	for _, m := range slices.Concat(agent.Mounts, asked.Mounts) {
+		mount := sandbox.Mount{Source: config.ResolvePath(m.Source, asked.Workspace, home), Target: m.Target, ReadOnly: m.ReadOnly}
+		out = slices.DeleteFunc(out, func(o sandbox.Mount) bool { return o.Target == mount.Target })
+		out = append(out, mount)
+	}
+	return out
+}
+
+// limits takes each limit from the first source that has it.
+func limits(sources ...config.Limits) sandbox.Limits {
+	var l sandbox.Limits
+	for _, s := range sources {
+		l.MemoryBytes = cmp.Or(l.MemoryBytes, s.Memory)
+		l.CPUs = cmp.Or(l.CPUs, float64(s.MilliCPUs)/1000)
+		l.PIDs = cmp.Or(l.PIDs, int(s.PIDs))
+	}
+	return l
+}
