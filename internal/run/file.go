@@ -1,6 +1,7 @@
 package run
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -109,44 +110,53 @@ func rescue(dir, id string) (Record, bool) {
 	return found[0], true
 }
 
-const infixTemp = ".tmp-"
+// tempPrefix begins the names of files that are being written.
+const tempPrefix = ".moat-tmp-"
 
-// leftovers are the names of what a writer that was killed left beside run.json.
+// leftovers are the names of what a writer that was killed left in the folder.
 func leftovers(dir string) []string {
 	entries, _ := os.ReadDir(dir) // no answer is none
 	var names []string
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), FileRecord+infixTemp) {
+		if strings.HasPrefix(e.Name(), tempPrefix) {
 			names = append(names, e.Name())
 		}
 	}
 	return names
 }
 
-// writeFile puts data in the place of dir/name: whoever reads it, also after a power cut, finds the old content
-// or the new one, whole.
-func writeFile(dir, name string, data []byte, perm os.FileMode) (err error) {
-	f, err := os.CreateTemp(dir, name+infixTemp+"*")
+// writeRecord puts data in the place of run.json.
+func writeRecord(dir string, data []byte) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return writeFile(root, FileRecord, data, 0o600)
+}
+
+// writeFile puts data in the place of a file: whoever reads it, also after a power cut, finds the old content or
+// the new one, whole.
+func writeFile(root *os.Root, name string, data []byte, perm os.FileMode) (err error) {
+	temp := tempPrefix + rand.Text()
+	f, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		f.Close()
 		if err != nil {
-			os.Remove(f.Name())
+			root.Remove(temp)
 		}
 	}()
-	if err := f.Chmod(perm); err != nil {
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if _, err := f.Write(data); err != nil {
+	if err := root.Rename(temp, name); err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return syncDir(root.Name())
 }

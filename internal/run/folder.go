@@ -244,7 +244,7 @@ func (f *Folder) Save() error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(f.dir, FileRecord, data, 0o600); err != nil {
+	if err := writeRecord(f.dir, data); err != nil {
 		return &SaveError{Path: filepath.Join(f.dir, FileRecord), Err: err}
 	}
 	if !rec.State.Final() {
