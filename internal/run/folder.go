@@ -73,7 +73,7 @@ func (f *Folder) draft() error {
 	if f.lock, err = Lock(filepath.Join(f.dir, FileLock)); err != nil {
 		return err
 	}
-	f.rec.Name, err = f.home.claim(f.rec.Plan.Name, f.rec.ID)
+	f.rec.Name, err = f.home.claim(f.rec.Plan.Name, f.rec.ID, RandomName)
 	f.rec.Plan.Name = f.rec.Name
 	return err
 }

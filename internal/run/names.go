@@ -14,19 +14,19 @@ import (
 // tries is how many random names are drawn before one gets a number.
 const tries = 16
 
-// claim gives the run a name and returns it; an empty one is made up.
-func (h *Home) claim(name, id string) (string, error) {
+// claim gives the run a name and returns it; an empty one is drawn from names that draw makes up.
+func (h *Home) claim(name, id string, draw func() string) (string, error) {
 	if name != "" {
 		return name, h.claimExactly(name, id)
 	}
-	name = RandomName()
+	name = draw()
 	for i := 1; ; i++ {
 		err := h.claimExactly(name, id)
 		var taken *NameTakenError
 		if !errors.As(err, &taken) {
 			return name, err
 		}
-		name = RandomName()
+		name = draw()
 		if i >= tries {
 			name = fmt.Sprintf("%s-%d", name, i)
 		}

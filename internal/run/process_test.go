@@ -127,7 +127,8 @@ type child struct {
 func start(t testing.TB, h *Home, role, arg string, change ...func(*exec.Cmd)) *child {
 	t.Helper()
 	c := &child{Cmd: exec.Command("/proc/self/exe")}
-	c.Env = append(os.Environ(), roleVar+"="+role, "MOAT_RUN_TEST_HOME="+h.path, "MOAT_RUN_TEST_ARG="+arg)
+	c.Env = append(os.Environ(), roleVar+"="+role, "MOAT_RUN_TEST_HOME="+h.path, "MOAT_RUN_TEST_ARG="+arg,
+		"GORACE=atexit_sleep_ms=0") // or each child would wait for a second before it ends
 	c.Stderr = os.Stderr
 	for _, do := range change {
 		do(c.Cmd)
