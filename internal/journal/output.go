@@ -26,6 +26,7 @@ type Output struct {
 	// What the two files hold. writing is held while they are written, by Append and for checkpoints.
 	writing sync.Mutex
 	extent
+	encoded [recordSize]byte // the record that is being written
 
 	// What everybody may ask. Guarded by state, under which nothing is read or written.
 	state    sync.Mutex
@@ -106,7 +107,7 @@ func newOutput(log, idx file, e extent) *Output {
 }
 
 // Append records a chunk: all of it or, if it returns an error, nothing. c.Offset must be Offset(). A time before
-// that of the chunk before is taken as the same time.
+// that of the chunk before, or out of the years 1970 to 2261, is taken as the time of the chunk before.
 //
 // After any error but ErrInvalid, ErrOffset and os.ErrClosed the same chunk can be appended again later; ErrNoSpace
 // says that the disk is full. An error may also be that of an earlier sync in the background.
@@ -132,7 +133,7 @@ func (o *Output) Append(c Chunk) error {
 		return writeError("append output", err)
 	}
 	err := o.addRecord(record{
-		time:   max(o.last, c.Time.UnixNano()),
+		time:   max(o.last, nanoseconds(c.Time)),
 		offset: o.end,
 		length: uint32(len(c.Data)),
 		kind:   kindOutput,
@@ -149,8 +150,8 @@ func (o *Output) Append(c Chunk) error {
 
 // addRecord writes the next record of the index. writing is held.
 func (o *Output) addRecord(r record) error {
-	b := r.encode()
-	if _, err := o.idx.WriteAt(b[:], position(o.records)); err != nil {
+	o.encoded = r.encode()
+	if _, err := o.idx.WriteAt(o.encoded[:], position(o.records)); err != nil {
 		return err
 	}
 	o.records, o.end, o.last = o.records+1, r.end(), r.time

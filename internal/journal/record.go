@@ -40,6 +40,14 @@ func position(record int64) int64   { return headerSize + record*recordSize }
 func checksum(b []byte) uint32      { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
 func wholeRecords(size int64) int64 { return max(0, size-headerSize) / recordSize }
 
+// nanoseconds returns t as records have it: 0, which no record goes back to, where 64 bits do not reach.
+func nanoseconds(t time.Time) int64 {
+	if year := t.UTC().Year(); year < 1970 || year > 2261 {
+		return 0
+	}
+	return t.UnixNano()
+}
+
 // encode returns the record as it is on disk.
 func (r record) encode() (b [recordSize]byte) {
 	le := binary.LittleEndian
