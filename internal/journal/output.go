@@ -34,7 +34,7 @@ type Output struct {
 	shownAt  time.Time     // its time; zero if there is none
 	news     chan struct{} // closed when shown grows or closed is set; nil if nobody waits
 	closed   bool
-	unsynced int64 // bytes that no finished or running sync covers
+	unsynced int64 // bytes, records included, that no finished sync covers
 	syncErr  error // of a sync in the background, not yet returned to anybody
 
 	syncer syncer
@@ -150,7 +150,7 @@ func (o *Output) Append(c Chunk) error {
 
 // addRecord writes the next record of the index. writing is held.
 func (o *Output) addRecord(r record) error {
-	o.encoded = r.encode()
+	r.put(o.encoded[:])
 	if _, err := o.idx.WriteAt(o.encoded[:], position(o.records)); err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func (o *Output) show(n, at int64) {
 	defer o.state.Unlock()
 	o.shown += n
 	o.shownAt = time.Unix(0, at).UTC()
-	o.unsynced += n
+	o.unsynced += n + recordSize
 	if o.news != nil {
 		close(o.news)
 		o.news = nil

@@ -48,21 +48,21 @@ func nanoseconds(t time.Time) int64 {
 	return t.UnixNano()
 }
 
-// encode returns the record as it is on disk.
-func (r record) encode() (b [recordSize]byte) {
+// put writes the record as it is on disk into the recordSize bytes of b.
+func (r record) put(b []byte) {
 	le := binary.LittleEndian
 	le.PutUint64(b[0:], uint64(r.time))
 	le.PutUint64(b[8:], uint64(r.offset))
 	le.PutUint32(b[16:], r.length)
 	b[20] = byte(r.kind)
 	b[21] = byte(r.stream)
+	le.PutUint16(b[22:], 0)
 	le.PutUint32(b[24:], r.value)
 	le.PutUint32(b[sumPosition:], checksum(b[:sumPosition]))
-	return b
 }
 
-// decode reads a record from its recordSize bytes. ok is false if it cannot have been written by encode of this or a
-// later version.
+// decode reads a record from its recordSize bytes. ok is false if it cannot have been written by put of this or a later
+// version.
 func decode(b []byte) (r record, ok bool) {
 	le := binary.LittleEndian
 	if checksum(b[:sumPosition]) != le.Uint32(b[sumPosition:]) {
