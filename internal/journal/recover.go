@@ -110,6 +110,9 @@ func verify(x *index, log io.ReaderAt, e extent) (extent, error) {
 		if err != nil {
 			return extent{}, err
 		}
+		if r.end() > e.end {
+			return extent{}, fmt.Errorf("%w: record %d of %s is out of place", ErrDamaged, first-1, IndexName)
+		}
 		good.end, good.last = r.end(), r.time
 	}
 	start := good.end
