@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
+
+	"moat/internal/frame"
+	"moat/internal/guest"
+)
+
+// Descriptors that a runtime gives to a guest.
+const (
+	bootFD   = 3 // pipe: one frame that says what to do; it ends when the runtime's process dies
+	listenFD = 4 // listening unix socket
+	statusFD = 5 // pipe: "ok\n" when the guest can be dialled, otherwise what went wrong
+)
+
+// runGuest is the first process of a sandbox. It returns the exit code.
+func runGuest(ctx context.Context) int {
+	status := os.NewFile(statusFD, "status pipe")
+	cfg, err := enter()
+	if err == nil {
+		_, err = io.WriteString(status, "ok\n")
+	} else {
+		_, _ = io.WriteString(status, err.Error())
+	}
+	_ = status.Close()
+	if err == nil {
+		err = guest.Serve(ctx, cfg)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "moat guest:", err)
+		return 1
+	}
+	return 0
+}
+
+// enter makes this process the first one of the sandbox that its runtime asks for.
+func enter() (guest.Config, error) {
+	if err := guest.Protect(); err != nil {
+		return guest.Config{}, err
+	}
+	if err := syscall.SetNonblock(bootFD, true); err != nil { // so that closing it ends a read
+		return guest.Config{}, fmt.Errorf("boot pipe: %w", err)
+	}
+	lifeline := os.NewFile(bootFD, "boot pipe")
+	boot, err := readBoot(lifeline)
+	if err != nil {
+		return guest.Config{}, err
+	}
+	socket := os.NewFile(listenFD, "socket")
+	listener, err := net.FileListener(socket)
+	_ = socket.Close()
+	if err != nil {
+		return guest.Config{}, fmt.Errorf("listening socket: %w", err)
+	}
+	if err := boot.Enter(); err != nil {
+		return guest.Config{}, err
+	}
+	return guest.Config{Listener: listener, Secret: boot.Secret, Lifeline: lifeline, Init: true}, nil
+}
+
+// boot is what the guest needs of the runtime's record until the runtime reads it itself.
+type boot struct {
+	Secret []byte `json:"secret"`
+}
+
+func (boot) Enter() error { return nil }
+
+func readBoot(r io.Reader) (boot, error) {
+	var b boot
+	_, payload, err := frame.NewReader(r).Next()
+	if err == nil {
+		err = json.Unmarshal(payload, &b)
+	}
+	if err != nil {
+		return b, fmt.Errorf("boot record: %w", err)
+	}
+	return b, nil
+}

@@ -1,0 +1,14 @@
+//go:build !linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+)
+
+func runGuest(context.Context) int {
+	fmt.Fprintln(os.Stderr, "moat: a guest runs on Linux only")
+	return 2
+}

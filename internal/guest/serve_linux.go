@@ -1,0 +1,231 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"moat/internal/line"
+)
+
+// Reasons for which Serve ends before the first command was started.
+var (
+	ErrNoSupervisor = errors.New("the supervisor ended before it started a command")
+	ErrNotInit      = errors.New("the guest is not the first process of a sandbox")
+)
+
+// Config is what a guest needs to know.
+type Config struct {
+	Listener net.Listener         // where supervisors connect; Serve closes it
+	Secret   []byte               // the run's secret, 32 bytes or more
+	Lifeline io.ReadCloser        // ends when whoever makes the sandbox dies; Serve closes it; nil: none
+	Init     bool                 // this is PID 1 of a sandbox: reap, and end, every process there is
+	Peer     func(net.Conn) error // who may try to prove itself; nil: Outside
+	Log      *slog.Logger         // for developers; nil: none
+}
+
+// Serve is the guest: it runs commands for supervisors until the run's command has ended and was released, until
+// it is told to shut down (nil in both cases), until ctx ends (its cause), or until whoever made the sandbox is
+// gone before a command was started (ErrNoSupervisor). All processes that it started have ended when it returns,
+// with Init all processes of the sandbox.
+func Serve(ctx context.Context, cfg Config) error {
+	if cfg.Init {
+		if os.Getpid() != 1 {
+			return ErrNotInit
+		}
+		if err := Protect(); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g := newGuest(cfg)
+	children := make(chan os.Signal, 1)
+	signal.Notify(children, syscall.SIGCHLD)
+	defer signal.Stop(children)
+
+	g.wait.Go(func() { g.accept(ctx) })
+	g.wait.Go(func() { g.reapAll(ctx, children) })
+	if cfg.Lifeline != nil {
+		g.wait.Go(g.watchLifeline)
+	}
+	var err error
+	select {
+	case <-g.quit:
+		err = g.reason
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	cancel()
+	g.takeDown()
+	return err
+}
+
+// guest is the state of a Serve.
+type guest struct {
+	cfg  Config
+	log  *slog.Logger
+	pool pool
+	wait sync.WaitGroup // all goroutines
+
+	line atomic.Pointer[session] // the newest proven connection; changed under mu
+
+	quit chan struct{}
+
+	// mu is taken before a process's mutex. It is held while a process is started and while ended ones are
+	// reaped, so that every process that is reaped is known, and that none is signalled after it was reaped.
+	mu        sync.Mutex
+	reason    error // valid when quit is closed
+	stopped   bool
+	started   bool // a command was: from now on the guest outlives supervisors
+	ended     bool // the run's command has ended: nothing is started any more
+	processes map[uint32]*process
+	env       []string // of Main
+	streams   map[*os.File]struct{}
+}
+
+func newGuest(cfg Config) *guest {
+	if cfg.Peer == nil {
+		cfg.Peer = Outside
+	}
+	g := &guest{
+		cfg: cfg, log: cfg.Log, quit: make(chan struct{}),
+		processes: map[uint32]*process{}, streams: map[*os.File]struct{}{},
+	}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	return g
+}
+
+// stop makes Serve return. The caller holds mu.
+func (g *guest) stop(reason error) {
+	if !g.stopped {
+		g.stopped, g.ended, g.reason = true, true, reason
+		close(g.quit)
+	}
+}
+
+// wake makes the present line look for something to send.
+func (g *guest) wake() {
+	if s := g.line.Load(); s != nil {
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// watchLifeline waits for the end of the lifeline.
+func (g *guest) watchLifeline() {
+	_, _ = io.Copy(io.Discard, g.cfg.Lifeline) // an error is an end as well
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.started {
+		g.stop(ErrNoSupervisor)
+	}
+}
+
+// takeDown ends all processes and goroutines.
+func (g *guest) takeDown() {
+	_ = g.cfg.Listener.Close()
+	if g.cfg.Lifeline != nil {
+		_ = g.cfg.Lifeline.Close()
+	}
+	g.mu.Lock()
+	g.stop(nil)
+	g.killAll()
+	if !g.cfg.Init { // with the first process of a PID namespace the others end for certain
+		g.reap(0)
+	}
+	for f := range g.streams {
+		_ = f.Close()
+	}
+	for _, p := range g.processes {
+		p.abandon()
+	}
+	g.mu.Unlock()
+	g.wait.Wait()
+}
+
+// Limits of accept.
+const (
+	maxHandshakes = 8 // at a time
+	acceptPause   = 100 * time.Millisecond
+)
+
+// accept lets supervisors in.
+func (g *guest) accept(ctx context.Context) {
+	slots := make(chan struct{}, maxHandshakes)
+	for {
+		nc, err := g.cfg.Listener.Accept()
+		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
+			return
+		}
+		if err != nil { // too many files, for example: somebody else's fault, and no reason to end the run
+			g.log.Warn("accept a connection", "error", err)
+			if !pause(ctx, acceptPause) {
+				return
+			}
+			continue
+		}
+		if err := g.cfg.Peer(nc); err != nil {
+			g.log.Warn("refuse a connection", "error", err)
+			_ = nc.Close()
+			continue
+		}
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			_ = nc.Close()
+			return
+		}
+		g.wait.Go(func() {
+			conn, err := line.Accept(ctx, nc, g.cfg.Secret)
+			<-slots
+			if err != nil {
+				g.log.Warn("refuse a connection", "error", err)
+				return
+			}
+			newSession(g, conn).run(ctx)
+		})
+	}
+}
+
+// pause waits; it reports false when ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Outside returns an error for a peer that is inside this process's PID namespace: the kernel tells the peer of a
+// unix socket as the number that it has here, which is 0 for a process outside (pid_namespaces(7)).
+func Outside(nc net.Conn) error {
+	uc, ok := nc.(*net.UnixConn)
+	if !ok {
+		return fmt.Errorf("%T does not tell who the peer is", nc)
+	}
+	pid, err := peerPID(uc)
+	if err != nil {
+		return err
+	}
+	if pid != 0 {
+		return fmt.Errorf("process %d of the sandbox tried to speak to the guest", pid)
+	}
+	return nil
+}
