@@ -30,6 +30,10 @@ type Runtime interface {
 	// State tells whether the sandbox lives. An error means unknown, never gone.
 	State(ctx context.Context, ref Ref) (State, error)
 
+	// Report says what holds the sandbox and what it ran into so far. ErrGone if there is no such sandbox; ask
+	// before Remove.
+	Report(ctx context.Context, ref Ref) (Report, error)
+
 	// Remove ends every process of the sandbox and removes all that Start made, except what the person may want
 	// to see afterwards (the home directory). It is idempotent and works on half-made sandboxes.
 	Remove(ctx context.Context, ref Ref) error
@@ -50,7 +54,7 @@ const (
 
 // Ref names a run's sandbox.
 type Ref struct {
-	ID  string // the run's id, for names in shared spaces such as cgroups
+	ID  string // the run's id, for names in shared spaces such as cgroups; letters, digits and dashes
 	Dir string // the folder in the run's folder that belongs to the runtime; absolute
 }
 
@@ -59,13 +63,20 @@ type Spec struct {
 	Ref
 	Hostname  string
 	Image     string  // OCI reference; empty: the host's system directories (native only)
-	Workspace string  // host directory that appears at /workspace
+	Workspace string  // host directory that appears at WorkspaceDir
 	Mounts    []Mount // further mounts, in order
 	Tools     []Tool  // directories of the person's own tools (native only)
 	User      User
 	Limits    Limits
 	Secret    []byte // 32 bytes; the guest's peer must prove that it knows them
+
+	// Forbidden are host directories that must not become visible inside, such as moat's own folder. Start
+	// refuses a workspace, mount or tool that contains one of them or lies in one. Those that do not exist are ignored.
+	Forbidden []string
 }
+
+// WorkspaceDir is where the workspace appears inside.
+const WorkspaceDir = "/workspace"
 
 // Mount makes a host path visible inside.
 type Mount struct {
@@ -94,6 +105,25 @@ type Limits struct {
 	MemoryBytes int64   `json:"memory_bytes,omitempty"`
 	CPUs        float64 `json:"cpus,omitempty"`
 	PIDs        int     `json:"pids,omitempty"`
+}
+
+// Hold says how a limit is held.
+type Hold int
+
+// From the weakest to the strongest.
+const (
+	NotHeld        Hold = iota // not asked for, or nothing on this machine can hold it
+	HeldPerProcess             // each process is limited, not all of them together
+	Held                       // all processes together are limited
+)
+
+// Report says what holds a sandbox where machines differ, and what it ran into.
+type Report struct {
+	Memory   Hold     `json:"memory"`
+	CPUs     Hold     `json:"cpus"`
+	PIDs     Hold     `json:"pids"`
+	Warnings []string `json:"warnings,omitempty"` // one sentence each: what is weaker than was asked for, and why
+	OOMKills int      `json:"oom_kills"`          // processes that the kernel ended because the memory limit was reached
 }
 
 // DefaultPIDs is the number of processes and threads that a sandbox may have when nothing else was asked for.
