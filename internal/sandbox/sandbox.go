@@ -112,9 +112,9 @@ type Hold int
 
 // From the weakest to the strongest.
 const (
-	NotHeld        Hold = iota // not asked for, or nothing on this machine can hold it
-	HeldPerProcess             // each process is limited, not all of them together
-	Held                       // all processes together are limited
+	NotHeld    Hold = iota // not asked for, or nothing on this machine can hold it
+	HeldPartly             // for each process alone, or only until a process lifts it
+	Held                   // all processes together are limited
 )
 
 // Report says what holds a sandbox where machines differ, and what it ran into.

@@ -1,0 +1,169 @@
+package native
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"moat/internal/frame"
+	"moat/internal/sandbox"
+)
+
+// The guest's descriptors beside its standard ones, which are /dev/null, /dev/null and a log.
+const (
+	bootFD     = 3 // carries one frame, the Boot, and stays open: its end means that nobody owns the sandbox
+	listenerFD = 4 // the guest's socket, bound and listening
+	statusFD   = 5 // takes one line: statusReady, or what went wrong
+)
+
+const (
+	bootKind    byte = 'B' // kind of the frame that holds a Boot
+	statusReady      = "ready"
+)
+
+// errProbed is the answer to a Boot with Probe: everything that was tried works.
+var errProbed = errors.New("sandboxes can be made here")
+
+// Boot is what Start tells the guest: the first frame on descriptor 3, as JSON.
+type Boot struct {
+	Spec      sandbox.Spec `json:"spec"`
+	Workspace source       `json:"workspace"`
+	Mounts    []source     `json:"mounts,omitempty"` // of Spec.Mounts
+	Tools     []source     `json:"tools,omitempty"`  // of Spec.Tools
+	Fallback  fallback     `json:"fallback"`
+	Probe     bool         `json:"probe,omitempty"`   // try what a sandbox needs and nothing else
+	Entered   bool         `json:"entered,omitempty"` // the wall stands; this is the locked second image
+
+	again int // while entering: the pipe of descriptor 3, to write to
+	umask int // the person's
+}
+
+// Enter builds the wall around the calling process, which must be one that Start made, and returns nil when it stands.
+//
+// To return it executes the program a second time, with the same arguments and descriptors, and a Boot on
+// descriptor 3 that says so: locking down is a matter of single threads, and a Go program has many that it cannot
+// name. So the caller reads the Boot and calls Enter, as if it happened once; what it did before, it will do again.
+func (b *Boot) Enter() error {
+	if b.Entered {
+		// A dumpable process could be read, and its descriptors taken, by anything with the same user id.
+		if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+			return fmt.Errorf("make the guest unreadable: %w", err)
+		}
+		return unix.CloseRange(bootFD, maxFD, unix.CLOSE_RANGE_CLOEXEC) // not for the commands that it will start
+	}
+	runtime.LockOSThread() // and never unlock: what follows is the state of this thread, which is the one that executes
+	if os.Getpid() != 1 {
+		return errors.New("the guest must be the first process of its namespace")
+	}
+	if b.Probe {
+		return probe()
+	}
+	b.umask = unix.Umask(0)
+	exe, err := unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open the program: %w", err)
+	}
+	for _, step := range []struct {
+		name string
+		do   func() error
+	}{
+		{"close inherited descriptors", closeInherited},
+		{"set up the namespaces", b.setUpNamespaces},
+		{"build the file system", b.buildRoot},
+		{"announce the second image", b.announce},
+		{"lock down", func() error { return b.lockDown(exe) }},
+	} {
+		if err := step.do(); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	return fmt.Errorf("execute the guest again: %w", execute(exe, os.Args))
+}
+
+// maxFD is higher than any descriptor.
+const maxFD = 1<<31 - 1
+
+// closeInherited marks everything that this process was not given on purpose as closed in what it executes. Go closes
+// nothing by itself, and a descriptor that leaked in from above would be a hole in the wall.
+func closeInherited() error {
+	if err := unix.CloseRange(bootFD, maxFD, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return err
+	}
+	for fd := bootFD; fd <= statusFD; fd++ {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setUpNamespaces configures those that are not about files.
+func (b *Boot) setUpNamespaces() error {
+	// Only now is the process in its cgroup, which becomes the root that it sees.
+	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
+		return fmt.Errorf("cgroup namespace: %w", err)
+	}
+	if err := unix.Sethostname([]byte(b.Spec.Hostname)); err != nil {
+		return fmt.Errorf("host name: %w", err)
+	}
+	if err := raiseLoopback(); err != nil {
+		return fmt.Errorf("loopback interface: %w", err)
+	}
+	// No user namespace below ours: they are where most kernel bugs become reachable (namespaces(7), user/max_*).
+	if err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0); err != nil {
+		return fmt.Errorf("forbid user namespaces: %w", err)
+	}
+	// The keys of the person who started us stay outside (session-keyring(7)).
+	_, _, errno := unix.RawSyscall(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0) // 0: a new, nameless one
+	if errno != 0 && errno != unix.ENOSYS {
+		return fmt.Errorf("session keyring: %w", errno)
+	}
+	return nil
+}
+
+// raiseLoopback sets the interface lo up (netdevice(7)).
+func raiseLoopback() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	req, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	req.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, req)
+}
+
+// announce puts the Boot of the second image into the pipe that it will read it from, behind this one. The pipe's
+// other end is not touched, so its closing still means what it means.
+func (b *Boot) announce() error {
+	next := Boot{Entered: true, Spec: b.Spec}
+	next.Spec.Tools, next.Spec.Mounts, next.Spec.Forbidden = nil, nil, nil
+	msg, err := json.Marshal(next)
+	if err != nil {
+		return err
+	}
+	_, err = unix.Write(b.again, frame.Append(nil, bootKind, msg))
+	return err
+}
+
+// execute replaces the process by the program that the descriptor exe refers to.
+func execute(exe int, args []string) error {
+	argv, err := syscall.SlicePtrFromStrings(args)
+	if err != nil {
+		return err
+	}
+	env := []*byte{nil}
+	empty := new(byte)
+	_, _, errno := unix.RawSyscall6(unix.SYS_EXECVEAT, uintptr(exe), uintptr(unsafe.Pointer(empty)),
+		uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&env[0])), unix.AT_EMPTY_PATH, 0)
+	return errno
+}

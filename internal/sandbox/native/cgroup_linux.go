@@ -1,0 +1,252 @@
+package native
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"moat/internal/sandbox"
+)
+
+// groups are the cgroups of one sandbox: folders that must be removed with it. On a machine with cgroups v1 there
+// is one per controller, otherwise one in all.
+type groups map[string]string // controller → folder; with v2 the same folder several times
+
+// cpuPeriod is the time over which CPU use is averaged, in microseconds; the kernel's default.
+const cpuPeriod = 100_000
+
+// hold puts pid under limits as far as cgroups can be made here, and reports what is held that way. It never fails:
+// what cannot be held is for fallBack.
+func hold(id string, l sandbox.Limits, pid int) (groups, sandbox.Report) {
+	var report sandbox.Report
+	g := groups{}
+	for _, c := range []struct {
+		controller string
+		wanted     bool
+		held       *sandbox.Hold
+	}{
+		{"memory", l.MemoryBytes > 0, &report.Memory},
+		{"cpu", l.CPUs > 0, &report.CPUs},
+		{"pids", l.PIDs > 0, &report.PIDs},
+	} {
+		if !c.wanted {
+			continue
+		}
+		parent, v2, err := parentGroup(c.controller)
+		if err != nil {
+			continue
+		}
+		dir := filepath.Join(parent, "moat-"+id)
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		g[c.controller] = dir // to be removed, whether it holds anything or not
+		if limitGroup(dir, c.controller, l, v2) == nil && writeFile(dir, "cgroup.procs", strconv.Itoa(pid)) == nil {
+			*c.held = sandbox.Held
+		}
+	}
+	return g, report
+}
+
+// parentGroup returns the folder in which a cgroup with the controller can be made, and whether it is of version 2.
+func parentGroup(controller string) (dir string, v2 bool, err error) {
+	own, unified, err := ownGroups("/proc/self/cgroup")
+	if err != nil {
+		return "", false, err
+	}
+	mounts, err := groupMounts("/proc/self/mountinfo")
+	if err != nil {
+		return "", false, err
+	}
+	if path, ok := own[controller]; ok {
+		m, ok := mounts[controller]
+		if !ok {
+			return "", false, fmt.Errorf("cgroup controller %s is not mounted", controller)
+		}
+		dir := m.folder(path)
+		return dir, false, unix.Access(dir, unix.W_OK)
+	}
+	m, ok := mounts[""]
+	if !ok {
+		return "", false, errors.New("cgroups are not mounted")
+	}
+	dir, err = delegated(m.folder(unified), m.point, controller)
+	return dir, true, err
+}
+
+// delegated looks upwards from own, which has processes and so cannot give controllers to children (the "no internal
+// processes" rule of cgroups(7)), for the nearest folder that gives the controller to its children and that we may write.
+func delegated(own, top, controller string) (string, error) {
+	for dir := own; ; dir = filepath.Dir(dir) {
+		b, err := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
+		if err == nil && slices.Contains(strings.Fields(string(b)), controller) &&
+			unix.Access(dir, unix.W_OK) == nil && unix.Access(filepath.Join(dir, "cgroup.procs"), unix.W_OK) == nil {
+			return dir, nil
+		}
+		if dir == top || len(dir) <= len(top) {
+			return "", fmt.Errorf("cgroup controller %s is not delegated to us", controller)
+		}
+	}
+}
+
+// limitGroup writes one controller's limits.
+func limitGroup(dir, controller string, l sandbox.Limits, v2 bool) error {
+	memory := strconv.FormatInt(l.MemoryBytes, 10)
+	quota := strconv.FormatInt(max(1000, int64(l.CPUs*cpuPeriod)), 10) // the kernel refuses less than 1 ms
+	switch {
+	case controller == "pids":
+		return writeFile(dir, "pids.max", strconv.Itoa(l.PIDs))
+	case controller == "memory" && v2:
+		_ = writeFile(dir, "memory.swap.max", "0") // absent where swap is not accounted
+		return writeFile(dir, "memory.max", memory)
+	case controller == "memory":
+		if err := writeFile(dir, "memory.limit_in_bytes", memory); err != nil {
+			return err
+		}
+		_ = writeFile(dir, "memory.memsw.limit_in_bytes", memory) // as above
+		return nil
+	case v2:
+		return writeFile(dir, "cpu.max", fmt.Sprintf("%s %d", quota, cpuPeriod))
+	default:
+		if err := writeFile(dir, "cpu.cfs_period_us", strconv.Itoa(cpuPeriod)); err != nil {
+			return err
+		}
+		return writeFile(dir, "cpu.cfs_quota_us", quota)
+	}
+}
+
+// writeFile writes to a file that exists: in a cgroup, creating one is an error that says less than its absence.
+func writeFile(dir, name, value string) error {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value)
+	return errors.Join(err, f.Close())
+}
+
+// oomKills returns how many processes the kernel ended for want of memory; 0 if nobody counted.
+func (g groups) oomKills() int {
+	dir, ok := g["memory"]
+	if !ok {
+		return 0
+	}
+	for _, name := range []string{"memory.events", "memory.oom_control"} { // v2, v1
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(b)) {
+			if n, ok := strings.CutPrefix(line, "oom_kill "); ok {
+				kills, _ := strconv.Atoi(strings.TrimSpace(n))
+				return kills
+			}
+		}
+	}
+	return 0
+}
+
+// kill ends what is still in the groups; only version 2 can (kernel 5.14).
+func (g groups) kill() {
+	for _, dir := range g {
+		_ = writeFile(dir, "cgroup.kill", "1")
+	}
+}
+
+// remove removes the folders. The processes in them have ended, but the kernel may take a moment to notice; version 1
+// has no event for that, so busy folders are tried again until ctx ends.
+func (g groups) remove(ctx context.Context) error {
+	for _, dir := range g {
+		for {
+			err := unix.Rmdir(dir)
+			if err == nil || errors.Is(err, unix.ENOENT) {
+				break
+			}
+			if !errors.Is(err, unix.EBUSY) {
+				return &fs.PathError{Op: "remove cgroup", Path: dir, Err: err}
+			}
+			select {
+			case <-ctx.Done():
+				return &fs.PathError{Op: "remove cgroup", Path: dir, Err: err}
+			case <-time.After(2 * time.Millisecond):
+			}
+		}
+	}
+	return nil
+}
+
+// groupMount is where a cgroup hierarchy is mounted.
+type groupMount struct {
+	point string
+	root  string // the cgroup that is visible at point
+}
+
+// folder returns the folder of a cgroup, or the nearest one that is visible.
+func (m groupMount) folder(cgroup string) string {
+	rel, err := filepath.Rel(m.root, cgroup)
+	if err != nil || strings.HasPrefix(rel, "..") {
+		return m.point
+	}
+	return filepath.Join(m.point, rel)
+}
+
+// ownGroups reads a proc_pid_cgroup(5) file: the cgroup per v1 controller, and the one in the unified hierarchy.
+func ownGroups(file string) (perController map[string]string, unified string, err error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, "", err
+	}
+	perController = map[string]string{}
+	for line := range strings.Lines(string(b)) {
+		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(parts) != 3 {
+			continue
+		}
+		if parts[0] == "0" {
+			unified = parts[2]
+			continue
+		}
+		for c := range strings.SplitSeq(parts[1], ",") {
+			perController[c] = parts[2]
+		}
+	}
+	return perController, unified, nil
+}
+
+// groupMounts reads a proc_pid_mountinfo(5) file: the mount per v1 controller; the unified one has the key "".
+func groupMounts(file string) (map[string]groupMount, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	out := map[string]groupMount{}
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		before, after, ok := strings.Cut(lines.Text(), " - ")
+		fields, tail := strings.Fields(before), strings.Fields(after)
+		if !ok || len(fields) < 5 || len(tail) < 3 {
+			continue
+		}
+		m := groupMount{root: fields[3], point: fields[4]}
+		switch tail[0] {
+		case "cgroup2":
+			out[""] = m
+		case "cgroup":
+			for c := range strings.SplitSeq(tail[2], ",") {
+				out[c] = m
+			}
+		}
+	}
+	return out, lines.Err()
+}

@@ -1,0 +1,97 @@
+package native
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"moat/internal/sandbox"
+)
+
+// Remove implements sandbox.Runtime. It keeps the home directory, and Ref.Dir for it, if something is in it.
+func (r *Runtime) Remove(ctx context.Context, ref sandbox.Ref) error {
+	if err := ref.Check(); err != nil {
+		return err
+	}
+	if err := r.end(ctx, ref); err != nil {
+		return fmt.Errorf("remove sandbox %s: %w", ref.ID, err)
+	}
+	if err := clearDir(ref.Dir, homeDir); err != nil {
+		return fmt.Errorf("remove sandbox %s: %w", ref.ID, err)
+	}
+	return nil
+}
+
+// end ends the processes of the sandbox and removes its cgroups.
+func (r *Runtime) end(ctx context.Context, ref sandbox.Ref) error {
+	r.mu.Lock()
+	c := r.children[ref.Dir]
+	r.mu.Unlock()
+	rec, err := readRecord(ref)
+	switch {
+	case err == nil:
+		if err := rec.Process.end(ctx); err != nil {
+			return err
+		}
+		rec.Groups.kill()
+		if err := rec.Groups.remove(ctx); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	case c != nil: // it was never written down
+		_ = c.process.Kill()
+	}
+	if c == nil {
+		return nil
+	}
+	return r.disown(ctx, ref.Dir, c)
+}
+
+// disown waits for the end of a child and forgets it.
+func (r *Runtime) disown(ctx context.Context, dir string, c *child) error {
+	select {
+	case <-c.ended:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	r.mu.Lock()
+	delete(r.children, dir)
+	r.mu.Unlock()
+	return c.lifeline.Close()
+}
+
+// clearDir removes everything in dir but the entry keep, and dir itself if nothing is left. A dir that is not there is
+// fine.
+func clearDir(dir, keep string) error {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: dir, Err: err}
+	}
+	d := os.NewFile(uintptr(fd), dir)
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if name == keep {
+			_ = unix.Unlinkat(fd, name, unix.AT_REMOVEDIR) // if it is empty
+			continue
+		}
+		if err := removeAll(fd, name); err != nil {
+			return err
+		}
+	}
+	if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) {
+		return &fs.PathError{Op: "remove", Path: dir, Err: err}
+	}
+	return nil
+}

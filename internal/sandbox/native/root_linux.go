@@ -1,0 +1,263 @@
+package native
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"moat/internal/sandbox"
+)
+
+// buildRoot makes the file system of the sandbox and leaves the host's. The steps are in the order in which things
+// lie on top of each other.
+func (b *Boot) buildRoot() error {
+	// Nothing that is mounted from here on is seen outside, and nothing that is mounted outside is seen here.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	staging := filepath.Join(b.Spec.Dir, rootDir)
+	if err := unix.Mount("tmpfs", staging, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=1m"); err != nil {
+		return fmt.Errorf("mount the root on %s: %w", staging, err)
+	}
+	t, err := openTree(staging)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(t.root)
+	for _, step := range []struct {
+		name string
+		do   func(tree) error
+	}{
+		{"scratch directory", makeScratch},
+		{"system directories", showSystem},
+		{"usual directories", b.makeUsual},
+		{"/etc", b.makeEtc},
+		{"/proc", b.makeProc},
+		{"/dev", b.makeDev},
+		{"temporary directories", b.makeTemporary},
+		{"home directory", b.makeHome},
+		{"tools", b.showTools},
+		{"workspace", b.showWorkspace},
+		{"mounts", b.showMounts},
+		{"scratch directory", removeScratch},
+	} {
+		if err := step.do(t); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	// The second image's Boot must be written through the host's /proc: ours forbids it to look at itself later.
+	if b.again, err = unix.Open(procFD(bootFD), unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0); err != nil {
+		return fmt.Errorf("open the boot pipe: %w", err)
+	}
+	return leaveHost(t)
+}
+
+// scratch holds what is mounted elsewhere while the file system is built. It is not visible afterwards.
+const (
+	scratch   = "/.scratch"
+	emptyFile = scratch + "/file" // to put over what must not be seen
+	emptyDir  = scratch + "/dir"
+	etcLayer  = scratch + "/etc"
+)
+
+func makeScratch(t tree) error {
+	if err := t.mount(scratch, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=4m"); err != nil {
+		return err
+	}
+	if err := t.makeDir(emptyDir, 0o555); err != nil {
+		return err
+	}
+	return t.write(emptyFile, nil, 0o444)
+}
+
+// removeScratch takes the name away; what was mounted from it stays, and is read-only from now on.
+func removeScratch(t tree) error {
+	fd, err := t.reach(scratch, true)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.Mount("", procFD(fd), "", unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
+		return err
+	}
+	if err := unix.Unmount(procFD(fd), unix.MNT_DETACH); err != nil {
+		return err
+	}
+	return unix.Unlinkat(t.root, filepath.Base(scratch), unix.AT_REMOVEDIR)
+}
+
+// leaveHost makes t the root and forgets the old one (pivot_root(2), "pivot_root(".", ".")").
+func leaveHost(t tree) error {
+	if err := unix.Fchdir(t.root); err != nil {
+		return err
+	}
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("pivot root: %w", err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("detach the host's root: %w", err)
+	}
+	if err := unix.Chdir("/"); err != nil {
+		return err
+	}
+	// The empty directories are not for writing: what the sandbox writes belongs on a disk, not in memory.
+	now, err := openTree("/")
+	if err != nil {
+		return err
+	}
+	defer unix.Close(now.root)
+	return now.seal("/")
+}
+
+// seal makes the one mount at p read-only.
+func (t tree) seal(p string) error { return t.restrict(p, unix.MOUNT_ATTR_RDONLY, false) }
+
+// showSystem shows the host's programs and libraries, read-only. On most systems /bin and the like are links into /usr.
+func showSystem(t tree) error {
+	dirs, err := filepath.Glob("/lib*")
+	if err != nil {
+		return err
+	}
+	for _, dir := range append(dirs, "/usr", "/opt", "/bin", "/sbin") {
+		fi, err := os.Lstat(dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return err
+		case fi.Mode().Type() == fs.ModeSymlink:
+			err = copyLink(t, dir)
+		case fi.IsDir():
+			err = t.bindPath(dir, dir, readOnly)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyLink makes the same link as the host's.
+func copyLink(t tree, path string) error {
+	to, err := os.Readlink(path)
+	if err != nil {
+		return err
+	}
+	return unix.Symlinkat(to, t.root, strings.TrimPrefix(path, "/"))
+}
+
+// makeUsual makes the directories that programs expect to find, empty.
+func (b *Boot) makeUsual(t tree) error {
+	for _, dir := range []string{
+		"/home", "/root", "/mnt", "/media", "/srv", "/sys", "/boot",
+		"/var/cache", "/var/lib", "/var/local", "/var/log", "/var/mail", "/var/opt", "/var/spool",
+	} {
+		if err := t.makeDir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := t.mount("/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=16m"); err != nil {
+		return err
+	}
+	if err := t.makeDir("/run/lock", 0o1777); err != nil {
+		return err
+	}
+	user := "/run/user/" + strconv.Itoa(b.Spec.User.UID)
+	if err := t.makeDir(user, 0o700); err != nil {
+		return err
+	}
+	if err := t.own(user, b.Spec.User); err != nil {
+		return err
+	}
+	for name, to := range map[string]string{"var/run": "/run", "var/lock": "/run/lock"} {
+		if err := unix.Symlinkat(to, t.root, name); err != nil {
+			return &fs.PathError{Op: "link", Path: "/" + name, Err: err}
+		}
+	}
+	return nil
+}
+
+// makeDir makes a directory and those above it, and gives it the mode.
+func (t tree) makeDir(p string, mode uint32) error {
+	fd, err := t.reach(p, true)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Fchmodat(unix.AT_FDCWD, procFD(fd), mode, 0)
+}
+
+// own gives the object at p to the user inside.
+func (t tree) own(p string, u sandbox.User) error {
+	if u.UID == os.Geteuid() {
+		return nil
+	}
+	fd, err := t.reach(p, false)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Chown(procFD(fd), u.UID, u.GID)
+}
+
+// write makes a new file with the content.
+func (t tree) write(p string, content []byte, mode uint32) error {
+	dir, err := t.reach(filepath.Dir(p), true)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	fd, err := unix.Openat(dir, filepath.Base(p), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, mode)
+	if err != nil {
+		return &fs.PathError{Op: "create", Path: p, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), p)
+	_, err = f.Write(content)
+	return errors.Join(err, f.Close())
+}
+
+// makeTemporary shows directories on the disk as /tmp and /var/tmp.
+func (b *Boot) makeTemporary(t tree) error {
+	files := filepath.Join(b.Spec.Dir, filesDir)
+	if err := t.bindPath(filepath.Join(files, "tmp"), "/tmp", tame); err != nil {
+		return err
+	}
+	return t.bindPath(filepath.Join(files, "var-tmp"), "/var/tmp", tame)
+}
+
+func (b *Boot) makeHome(t tree) error {
+	return t.bindPath(filepath.Join(b.Spec.Dir, homeDir), b.Spec.User.Home, tame)
+}
+
+func (b *Boot) showWorkspace(t tree) error {
+	return b.show(t, b.Workspace, sandbox.WorkspaceDir, tame)
+}
+
+func (b *Boot) showMounts(t tree) error {
+	for i, m := range b.Spec.Mounts {
+		attributes := uint64(tame)
+		if m.ReadOnly {
+			attributes = readOnly
+		}
+		if err := b.show(t, b.Mounts[i], m.Target, attributes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// show makes what was looked at visible at p.
+func (b *Boot) show(t tree, s source, p string, attributes uint64) error {
+	fd, err := s.open()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return t.bind(fd, p, attributes)
+}

@@ -1,0 +1,263 @@
+package native
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"moat/internal/frame"
+	"moat/internal/sandbox"
+)
+
+// namespaces are made by the clone; the cgroup namespace follows in Boot.Enter, when the guest is in its cgroup.
+const namespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
+	unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+
+// child is a guest that this process started.
+type child struct {
+	process  *os.Process
+	lifeline *os.File      // writing end of the guest's fd 3; its end tells the guest that we are gone
+	status   *os.File      // reading end of the guest's fd 5
+	ended    chan struct{} // closed when the guest was waited for
+}
+
+// start makes the sandbox. What it made is left to Remove if it fails.
+func (r *Runtime) start(ctx context.Context, spec sandbox.Spec) error {
+	boot, err := newBoot(spec)
+	if err != nil {
+		return err
+	}
+	if err := makeDirs(spec); err != nil {
+		return fmt.Errorf("make folders: %w", err)
+	}
+	listener, err := listen(spec.Ref)
+	if err != nil {
+		return fmt.Errorf("make the guest's socket: %w", err)
+	}
+	defer listener.Close()
+	c, err := r.clone(spec, listener)
+	if err != nil {
+		return fmt.Errorf("clone into new namespaces: %w", err)
+	}
+	r.adopt(spec.Dir, c)
+	rec, err := enroll(spec, c.process.Pid, &boot)
+	if err != nil {
+		return err
+	}
+	if err := writeRecord(spec.Ref, rec); err != nil {
+		return fmt.Errorf("write down the guest: %w", err)
+	}
+	if err := c.handOver(ctx, boot); err != nil {
+		return c.explain(spec.Ref, err)
+	}
+	return nil
+}
+
+// enroll puts the process into its cgroup, tells boot which limits are left to it, and returns the record of it all.
+func enroll(spec sandbox.Spec, pid int, boot *Boot) (record, error) {
+	self, err := identify(pid)
+	if err != nil {
+		return record{}, fmt.Errorf("identify the guest: %w", err)
+	}
+	limits := spec.Limits
+	if limits.PIDs == 0 {
+		limits.PIDs = sandbox.DefaultPIDs
+	}
+	g, report := hold(spec.ID, limits, pid)
+	boot.Fallback = fallBack(limits, &report, os.Geteuid() == 0 && spec.User.UID == 0)
+	return record{Process: self, Groups: g, Report: report}, nil
+}
+
+// makeDirs makes Ref.Dir and what belongs in it.
+func makeDirs(spec sandbox.Spec) error {
+	dirs := []struct {
+		name  string
+		mode  os.FileMode
+		owned bool // by the user inside
+	}{
+		{"", 0o700, false},
+		{rootDir, 0o700, false},
+		{homeDir, 0o700, true},
+		{filesDir, 0o755, false},
+		{filesDir + "/tmp", 0o777 | os.ModeSticky, false},
+		{filesDir + "/var-tmp", 0o777 | os.ModeSticky, false},
+		{layersDir, 0o755, false},
+	}
+	for i := range spec.Tools {
+		layer := layersDir + "/" + strconv.Itoa(i)
+		dirs = append(dirs, []struct {
+			name  string
+			mode  os.FileMode
+			owned bool
+		}{{layer, 0o755, false}, {layer + "/upper", 0o755, true}, {layer + "/work", 0o755, false}}...)
+	}
+	for _, d := range dirs {
+		path := filepath.Join(spec.Dir, d.name)
+		err := os.Mkdir(path, 0o700)
+		if errors.Is(err, fs.ErrExist) {
+			continue // Ref.Dir, or a home directory that was kept
+		}
+		if err != nil {
+			return err
+		}
+		if err := os.Chmod(path, d.mode); err != nil { // whatever the umask is
+			return err
+		}
+		if d.owned && spec.User.UID != os.Geteuid() {
+			if err := os.Lchown(path, spec.User.UID, spec.User.GID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// clone starts "Exe guest" as PID 1 of new namespaces. It waits there for its Boot.
+func (r *Runtime) clone(spec sandbox.Spec, listener *os.File) (*child, error) {
+	exe := r.Exe
+	if exe == "" {
+		exe = "/proc/self/exe"
+	}
+	var opened []*os.File
+	defer func() {
+		for _, f := range opened {
+			f.Close()
+		}
+	}()
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	log, err := os.OpenFile(filepath.Join(spec.Dir, logName), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	opened = append(opened, null, log)
+	if err != nil {
+		return nil, err
+	}
+	bootR, bootW, err := os.Pipe()
+	opened = append(opened, bootR)
+	if err != nil {
+		return nil, err
+	}
+	statusR, statusW, err := os.Pipe()
+	opened = append(opened, statusW)
+	if err != nil {
+		return nil, errors.Join(err, bootW.Close())
+	}
+	attr, err := sysProcAttr()
+	if err == nil {
+		var p *os.Process
+		p, err = os.StartProcess(exe, []string{"moat", "guest"}, &os.ProcAttr{
+			Dir: "/", Env: []string{}, Files: []*os.File{null, null, log, bootR, listener, statusW}, Sys: attr,
+		})
+		if err == nil {
+			return &child{process: p, lifeline: bootW, status: statusR, ended: make(chan struct{})}, nil
+		}
+	}
+	return nil, errors.Join(err, bootW.Close(), statusR.Close())
+}
+
+// sysProcAttr maps ids so that files keep the owners that they have outside: for root all that we have ourselves,
+// for others their own only (user_namespaces(7)).
+func sysProcAttr() (*syscall.SysProcAttr, error) {
+	attr := &syscall.SysProcAttr{Cloneflags: namespaces, Setsid: true}
+	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
+		attr.AmbientCaps = append(attr.AmbientCaps, c) // kept over the execution of Exe, given up by Boot.Enter
+	}
+	if uid := os.Geteuid(); uid != 0 {
+		gid := os.Getegid()
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}
+		return attr, nil
+	}
+	var err error
+	if attr.UidMappings, err = identity("/proc/self/uid_map"); err != nil {
+		return nil, err
+	}
+	attr.GidMappings, err = identity("/proc/self/gid_map")
+	attr.GidMappingsEnableSetgroups = true
+	return attr, err
+}
+
+// identity returns a mapping of all ids in the map file, which is our own, to themselves.
+func identity(file string) ([]syscall.SysProcIDMap, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var out []syscall.SysProcIDMap
+	for line := range strings.Lines(string(b)) {
+		var first, outside, size uint32
+		if _, err := fmt.Sscan(line, &first, &outside, &size); err != nil {
+			return nil, fmt.Errorf("read %s: %w", file, err)
+		}
+		out = append(out, syscall.SysProcIDMap{ContainerID: int(first), HostID: int(first), Size: int(size)})
+	}
+	return out, nil
+}
+
+// adopt makes r wait for c's end, so that no zombie is left, and lets Remove find it.
+func (r *Runtime) adopt(dir string, c *child) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.children == nil {
+		r.children = make(map[string]*child)
+	}
+	r.children[dir] = c
+	go func() {
+		defer close(c.ended)
+		_, _ = c.process.Wait() // its end is all that matters, and fails only if somebody else waited for it
+	}()
+}
+
+// handOver sends the boot message and waits until the guest says that it is ready. A guest that says nothing else is
+// reported with the error that it sent.
+func (c *child) handOver(ctx context.Context, boot Boot) error {
+	b, err := json.Marshal(boot)
+	if err != nil {
+		return err
+	}
+	if len(b) > frame.Max {
+		return fmt.Errorf("%w: it has %d bytes, the guest takes %d", sandbox.ErrSpec, len(b), frame.Max)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.process.Kill() }) // ends both waits below
+	defer stop()
+	defer c.status.Close()
+	// An error of the write means that the guest is gone; its status says more.
+	writeErr := frame.NewWriter(c.lifeline).Write(bootKind, b)
+	line, err := bufio.NewReader(io.LimitReader(c.status, 4<<10)).ReadString('\n')
+	switch line = strings.TrimSpace(line); {
+	case line == statusReady:
+		return ctx.Err()
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case line != "":
+		return errors.New(strings.TrimPrefix(line, "error: "))
+	case writeErr != nil:
+		return fmt.Errorf("send the guest its task: %w", writeErr)
+	default:
+		return fmt.Errorf("the guest ended before it was ready: %w", err)
+	}
+}
+
+// explain adds the end of the guest's log to err.
+func (c *child) explain(ref sandbox.Ref, err error) error {
+	b, readErr := os.ReadFile(filepath.Join(ref.Dir, logName))
+	if readErr != nil || len(b) == 0 {
+		return err
+	}
+	if len(b) > 1000 {
+		b = b[len(b)-1000:]
+	}
+	return fmt.Errorf("%w (the guest printed: %q)", err, b)
+}

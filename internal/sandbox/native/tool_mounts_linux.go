@@ -1,0 +1,105 @@
+package native
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// showTools shows the person's tools at the same paths as outside. Directories are writable in there without changing
+// the host's, by an overlay; where the kernel or the file system cannot do that, they are read-only.
+func (b *Boot) showTools(t tree) error {
+	for i, tool := range b.Spec.Tools {
+		fd, err := b.Tools[i].open()
+		if err != nil {
+			return err
+		}
+		layer := filepath.Join(b.Spec.Dir, layersDir, strconv.Itoa(i))
+		if err := t.overlay(fd, tool.Path, layer); err != nil {
+			err = t.bind(fd, tool.Path, readOnly)
+		}
+		unix.Close(fd)
+		if err != nil {
+			return err
+		}
+		for _, masked := range tool.Mask {
+			if err := t.mask(tool.Path, strings.TrimPrefix(masked, tool.Path+"/")); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// overlay mounts the directory src at p such that changes go to the folder layer.
+func (t tree) overlay(src int, p, layer string) error {
+	var fds [2]int
+	for i, name := range []string{"upper", "work"} {
+		fd, err := unix.Open(filepath.Join(layer, name), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return &fs.PathError{Op: "open", Path: layer, Err: err}
+		}
+		defer unix.Close(fd)
+		fds[i] = fd
+	}
+	// Descriptors need no escaping and keep host paths out of the mount table. userxattr is what an ordinary user
+	// may use and what root in a user namespace must (overlayfs documentation, Linux 5.11).
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,userxattr", procFD(src), procFD(fds[0]), procFD(fds[1]))
+	return t.mount(p, "overlay", unix.MS_NOSUID|unix.MS_NODEV, options)
+}
+
+// mask covers name in the directory top, links followed as long as they stay in it. What is not there, or behind a
+// link that leads out of top, is not visible anyway.
+func (t tree) mask(top, name string) error {
+	dir, err := t.reach(top, true)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	fd, err := unix.Openat2(dir, name, &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EXDEV), errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
+		return nil
+	case err != nil:
+		return &fs.PathError{Op: "mask", Path: filepath.Join(top, name), Err: err}
+	}
+	defer unix.Close(fd)
+	return t.cover(fd)
+}
+
+// cover mounts something empty over what fd refers to.
+func (t tree) cover(fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	over := emptyFile
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		over = emptyDir
+	}
+	src, err := t.reach(over, over == emptyDir)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(src)
+	if err := unix.Mount(procFD(src), procFD(fd), "", unix.MS_BIND, ""); err != nil {
+		return &fs.PathError{Op: "mask", Path: pathOf(fd), Err: err}
+	}
+	return nil
+}
+
+func pathOf(fd int) string {
+	p, err := os.Readlink(procFD(fd))
+	if err != nil {
+		return "?"
+	}
+	return p
+}
