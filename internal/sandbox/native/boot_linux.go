@@ -19,12 +19,12 @@ import (
 const (
 	bootFD     = 3 // carries one frame, the Boot, and stays open: its end means that nobody owns the sandbox
 	listenerFD = 4 // the guest's socket, bound and listening
-	statusFD   = 5 // takes one line: statusReady, or what went wrong
+	statusFD   = 5 // takes one line: statusReady, or the text of what went wrong
 )
 
 const (
 	bootKind    byte = 'B' // kind of the frame that holds a Boot
-	statusReady      = "ready"
+	statusReady      = "ok"
 )
 
 // errProbed is the answer to a Boot with Probe: everything that was tried works.
@@ -40,8 +40,10 @@ type Boot struct {
 	Probe     bool         `json:"probe,omitempty"`   // try what a sandbox needs and nothing else
 	Entered   bool         `json:"entered,omitempty"` // the wall stands; this is the locked second image
 
-	again int // while entering: the pipe of descriptor 3, to write to
-	umask int // the person's
+	// While entering.
+	again   int    // the pipe of descriptor 3, to write to
+	umask   int    // the person's
+	scratch string // see makeScratch
 }
 
 // Enter builds the wall around the calling process, which must be one that Start made, and returns nil when it stands.

@@ -26,25 +26,30 @@ func (b *Boot) makeEtc(t tree) error {
 	if err != nil {
 		return err
 	}
-	if err := t.layEtc(files, masks); err == nil {
-		return nil
-	}
-	return t.coverEtc(files, masks)
-}
-
-func (t tree) layEtc(files map[string][]byte, masks []string) error {
-	if err := t.makeDir(etcLayer, 0o755); err != nil {
+	layer, err := openTree(filepath.Join(b.scratch, etcLayer))
+	if err != nil {
 		return err
 	}
+	defer unix.Close(layer.root)
+	if err := layer.fill(files, masks); err == nil {
+		if err = t.layEtc(layer); err == nil {
+			return nil
+		}
+	}
+	return b.coverEtc(t, layer, files, masks)
+}
+
+// fill makes the layer: files, and whiteouts (overlayfs documentation: character devices 0/0) for masks.
+func (layer tree) fill(files map[string][]byte, masks []string) error {
 	for _, name := range masks {
-		if err := t.sameDirs(filepath.Dir(name)); err != nil {
+		if err := layer.sameDirs(filepath.Dir(name)); err != nil {
 			return err
 		}
-		dir, err := t.reach(filepath.Join(etcLayer, filepath.Dir(name)), true)
+		dir, err := layer.reach(filepath.Dir(name), true)
 		if err != nil {
 			return err
 		}
-		err = unix.Mknodat(dir, filepath.Base(name), unix.S_IFCHR, 0) // a whiteout (overlayfs documentation)
+		err = unix.Mknodat(dir, filepath.Base(name), unix.S_IFCHR, 0)
 		unix.Close(dir)
 		if err != nil {
 			return &fs.PathError{Op: "hide", Path: name, Err: err}
@@ -54,30 +59,30 @@ func (t tree) layEtc(files map[string][]byte, masks []string) error {
 		if slices.Contains(masks, name) {
 			return fmt.Errorf("%s is both made and hidden", name)
 		}
-		if err := t.sameDirs(filepath.Dir(name)); err != nil {
+		if err := layer.sameDirs(filepath.Dir(name)); err != nil {
 			return err
 		}
-		if err := t.write(filepath.Join(etcLayer, name), content, 0o644); err != nil {
+		if err := layer.write(name, content, 0o644); err != nil {
 			return err
 		}
 	}
-	upper, err := t.reach(etcLayer, true)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(upper)
+	return nil
+}
+
+// layEtc mounts the host's /etc with the layer on it.
+func (t tree) layEtc(layer tree) error {
 	lower, err := unix.Open(hostEtc, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(lower)
-	options := fmt.Sprintf("lowerdir=%s:%s,userxattr", procFD(upper), procFD(lower))
+	options := fmt.Sprintf("lowerdir=%s:%s,userxattr", procFD(layer.root), procFD(lower))
 	return t.mount("/etc", "overlay", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, options)
 }
 
-// sameDirs makes the directory rel, and those above it, in the layer with the modes that they have in the host's /etc:
+// sameDirs makes the directory rel, and those above it, in the layer, with the modes that they have in the host's /etc:
 // the overlay shows the layer's.
-func (t tree) sameDirs(rel string) error {
+func (layer tree) sameDirs(rel string) error {
 	var done string
 	for name := range strings.SplitSeq(rel, "/") {
 		if done = filepath.Join(done, name); done == "." {
@@ -87,7 +92,7 @@ func (t tree) sameDirs(rel string) error {
 		if fi, err := os.Lstat(filepath.Join(hostEtc, done)); err == nil {
 			mode = uint32(fi.Mode().Perm())
 		}
-		if err := t.makeDir(filepath.Join(etcLayer, done), mode); err != nil {
+		if err := layer.makeDir(done, mode); err != nil {
 			return err
 		}
 	}
@@ -95,45 +100,51 @@ func (t tree) sameDirs(rel string) error {
 }
 
 // coverEtc is the way without an overlay.
-func (t tree) coverEtc(files map[string][]byte, masks []string) error {
+func (b *Boot) coverEtc(t, layer tree, files map[string][]byte, masks []string) error {
 	if err := t.bindPath(hostEtc, "/etc", readOnly); err != nil {
 		return err
 	}
 	for _, name := range masks {
-		if err := t.mask("/etc", name); err != nil {
+		if err := b.mask(t, "/etc", name); err != nil {
 			return err
 		}
 	}
 	for name, content := range files {
-		made := filepath.Join(etcLayer, name)
-		if err := t.write(made, content, 0o644); err != nil {
+		if err := layer.replaceFile(name, content); err != nil {
 			return err
 		}
-		if err := t.replaceEtc(name, made); err != nil {
+		src, err := layer.reach(name, false)
+		if err != nil {
+			return err
+		}
+		err = t.bind(src, etcTarget(name), readOnly)
+		unix.Close(src)
+		if err != nil && !errors.Is(err, unix.EROFS) { // not there, and cannot be made
 			return err
 		}
 	}
 	return nil
 }
 
-// replaceEtc mounts the file at made over /etc/name. A link that leads out of /etc (resolv.conf often does, to /run)
-// gets its target made inside.
-func (t tree) replaceEtc(name, made string) error {
-	target := filepath.Join("/etc", name)
-	if to, err := os.Readlink(target); err == nil {
-		if !filepath.IsAbs(to) {
-			to = filepath.Join(filepath.Dir(target), to)
-		}
-		target = to
-	}
-	src, err := t.reach(made, false)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(src)
-	err = t.bind(src, target, readOnly)
-	if errors.Is(err, unix.EROFS) {
-		return nil // not there, and cannot be made
+// replaceFile is write for a file that may be there already: fill may have stopped anywhere.
+func (layer tree) replaceFile(name string, content []byte) error {
+	err := layer.write(name, content, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
 	}
 	return err
+}
+
+// etcTarget is where a file made for the sandbox must be mounted. A link that leads out of /etc (that of resolv.conf
+// often does, to /run) gets its target made inside.
+func etcTarget(name string) string {
+	target := filepath.Join("/etc", name)
+	to, err := os.Readlink(target)
+	if err != nil {
+		return target
+	}
+	if !filepath.IsAbs(to) {
+		to = filepath.Join(filepath.Dir(target), to)
+	}
+	return to
 }

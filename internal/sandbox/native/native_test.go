@@ -48,7 +48,7 @@ func guest() error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(os.NewFile(5, "status"), "ready")
+	fmt.Fprintln(os.NewFile(5, "status"), "ok")
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -126,5 +126,20 @@ func BenchmarkStart(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.StartTimer()
+	}
+}
+
+func TestStamp(t *testing.T) {
+	r := &native.Runtime{}
+	for range 5 {
+		spec := testSpec(t)
+		t0 := time.Now()
+		if err := r.Start(t.Context(), spec); err != nil {
+			t.Fatal(err)
+		}
+		t.Log(time.Since(t0))
+		b, _ := os.ReadFile(spec.Dir + "/guest.log")
+		t.Log("\n" + string(b))
+		r.Remove(context.Background(), spec.Ref)
 	}
 }

@@ -22,7 +22,7 @@ func (b *Boot) makeProc(t tree) error {
 		return err
 	}
 	for _, e := range entries {
-		if err := t.tameProc(e); err != nil {
+		if err := b.tameProc(t, e); err != nil {
 			return err
 		}
 	}
@@ -30,7 +30,7 @@ func (b *Boot) makeProc(t tree) error {
 }
 
 // tameProc covers or protects one entry of /proc.
-func (t tree) tameProc(e fs.DirEntry) error {
+func (b *Boot) tameProc(t tree, e fs.DirEntry) error {
 	name := e.Name()
 	if name[0] >= '0' && name[0] <= '9' || e.Type() == fs.ModeSymlink {
 		return nil
@@ -47,7 +47,7 @@ func (t tree) tameProc(e fs.DirEntry) error {
 			return err
 		}
 		defer unix.Close(fd)
-		return t.cover(fd)
+		return b.cover(fd)
 	case e.IsDir(), fi.Mode().Perm()&0o222 != 0:
 		fd, err := t.reach(p, false)
 		if err != nil {

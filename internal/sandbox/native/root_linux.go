@@ -21,11 +21,14 @@ func (b *Boot) buildRoot() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
-	staging := filepath.Join(b.Spec.Dir, rootDir)
-	if err := unix.Mount("tmpfs", staging, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=1m"); err != nil {
-		return fmt.Errorf("mount the root on %s: %w", staging, err)
+	if err := b.makeScratch(); err != nil {
+		return fmt.Errorf("scratch directory: %w", err)
 	}
-	t, err := openTree(staging)
+	root := filepath.Join(b.scratch, "root")
+	if err := unix.Mount("tmpfs", root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=1m"); err != nil {
+		return fmt.Errorf("mount the root: %w", err)
+	}
+	t, err := openTree(root)
 	if err != nil {
 		return err
 	}
@@ -34,7 +37,6 @@ func (b *Boot) buildRoot() error {
 		name string
 		do   func(tree) error
 	}{
-		{"scratch directory", makeScratch},
 		{"system directories", showSystem},
 		{"usual directories", b.makeUsual},
 		{"/etc", b.makeEtc},
@@ -45,7 +47,7 @@ func (b *Boot) buildRoot() error {
 		{"tools", b.showTools},
 		{"workspace", b.showWorkspace},
 		{"mounts", b.showMounts},
-		{"scratch directory", removeScratch},
+		{"scratch directory", func(tree) error { return b.sealScratch() }},
 	} {
 		if err := step.do(t); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
@@ -58,38 +60,31 @@ func (b *Boot) buildRoot() error {
 	return leaveHost(t)
 }
 
-// scratch holds what is mounted elsewhere while the file system is built. It is not visible afterwards.
-const (
-	scratch   = "/.scratch"
-	emptyFile = scratch + "/file" // to put over what must not be seen
-	emptyDir  = scratch + "/dir"
-	etcLayer  = scratch + "/etc"
-)
-
-func makeScratch(t tree) error {
-	if err := t.mount(scratch, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=4m"); err != nil {
+// makeScratch mounts a small file system for the new root's mountpoint and for what is mounted inside it from nowhere
+// else. It lies in the host's tree, so its name goes away with that; what was mounted from it stays.
+func (b *Boot) makeScratch() error {
+	b.scratch = filepath.Join(b.Spec.Dir, rootDir)
+	if err := unix.Mount("tmpfs", b.scratch, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=4m"); err != nil {
 		return err
 	}
-	if err := t.makeDir(emptyDir, 0o555); err != nil {
-		return err
+	for _, dir := range []string{"root", emptyDir, etcLayer} {
+		if err := os.Mkdir(filepath.Join(b.scratch, dir), 0o755); err != nil {
+			return err
+		}
 	}
-	return t.write(emptyFile, nil, 0o444)
+	return os.WriteFile(filepath.Join(b.scratch, emptyFile), nil, 0o444)
 }
 
-// removeScratch takes the name away; what was mounted from it stays, and is read-only from now on.
-func removeScratch(t tree) error {
-	fd, err := t.reach(scratch, true)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	if err := unix.Mount("", procFD(fd), "", unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
-		return err
-	}
-	if err := unix.Unmount(procFD(fd), unix.MNT_DETACH); err != nil {
-		return err
-	}
-	return unix.Unlinkat(t.root, filepath.Base(scratch), unix.AT_REMOVEDIR)
+// In the scratch directory.
+const (
+	emptyFile = "file" // to put over what must not be seen
+	emptyDir  = "dir"
+	etcLayer  = "etc"
+)
+
+// sealScratch makes it read-only wherever it is mounted.
+func (b *Boot) sealScratch() error {
+	return unix.Mount("", b.scratch, "", unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "")
 }
 
 // leaveHost makes t the root and forgets the old one (pivot_root(2), "pivot_root(".", ".")").

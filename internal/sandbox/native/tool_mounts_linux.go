@@ -29,7 +29,7 @@ func (b *Boot) showTools(t tree) error {
 			return err
 		}
 		for _, masked := range tool.Mask {
-			if err := t.mask(tool.Path, strings.TrimPrefix(masked, tool.Path+"/")); err != nil {
+			if err := b.mask(t, tool.Path, strings.TrimPrefix(masked, tool.Path+"/")); err != nil {
 				return err
 			}
 		}
@@ -56,7 +56,7 @@ func (t tree) overlay(src int, p, layer string) error {
 
 // mask covers name in the directory top, links followed as long as they stay in it. What is not there, or behind a
 // link that leads out of top, is not visible anyway.
-func (t tree) mask(top, name string) error {
+func (b *Boot) mask(t tree, top, name string) error {
 	dir, err := t.reach(top, true)
 	if err != nil {
 		return err
@@ -72,11 +72,11 @@ func (t tree) mask(top, name string) error {
 		return &fs.PathError{Op: "mask", Path: filepath.Join(top, name), Err: err}
 	}
 	defer unix.Close(fd)
-	return t.cover(fd)
+	return b.cover(fd)
 }
 
 // cover mounts something empty over what fd refers to.
-func (t tree) cover(fd int) error {
+func (b *Boot) cover(fd int) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
@@ -85,12 +85,7 @@ func (t tree) cover(fd int) error {
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		over = emptyDir
 	}
-	src, err := t.reach(over, over == emptyDir)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(src)
-	if err := unix.Mount(procFD(src), procFD(fd), "", unix.MS_BIND, ""); err != nil {
+	if err := unix.Mount(filepath.Join(b.scratch, over), procFD(fd), "", unix.MS_BIND, ""); err != nil {
 		return &fs.PathError{Op: "mask", Path: pathOf(fd), Err: err}
 	}
 	return nil
