@@ -25,9 +25,13 @@ func etcFiles(spec sandbox.Spec) map[string][]byte {
 	}
 }
 
-// etcLinks returns the links of /etc that are made for a sandbox: path relative to /etc, then the link's text.
-func etcLinks() map[string]string {
-	return map[string]string{"mtab": "../proc/self/mounts"}
+// etcMade tells whether etcFiles makes a file, whatever the host has there.
+func etcMade(name string) bool {
+	switch name {
+	case "passwd", "group", "hosts", "hostname", "resolv.conf", "nsswitch.conf", "machine-id":
+		return true
+	}
+	return false
 }
 
 // resolvConf names a server at which nobody answers: the kernel refuses at once (ICMP port unreachable on lo), so a

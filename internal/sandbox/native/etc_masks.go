@@ -18,7 +18,7 @@ const maxEtc = 200_000
 // etcMasks returns which paths below dir, the host's /etc, must not be visible inside: relative to dir, sorted, none in
 // another one. These are all that not everybody may read (the sandbox runs as the person, who may be root or in the
 // file's group) and secrets known by place, name or content, whatever their mode. Links are not followed and only
-// hidden by name: what they lead to is judged at its own place. A path that vanishes meanwhile is left out; one that
+// hidden by name: what they lead to is judged at its own place. The files of etcFiles are never among them. A path that vanishes meanwhile is left out; one that
 // cannot be looked at is hidden.
 func etcMasks(dir string) ([]string, error) {
 	// Not os.Root: it looks at every entry twice, and nobody but the host's root can change what is in /etc.
@@ -49,7 +49,7 @@ func (m *etcMasker) visit(name string, entry fs.DirEntry, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil && !m.secret(name, entry) {
+	if etcMade(name) || err == nil && !m.secret(name, entry) {
 		return nil
 	}
 	// A directory that could not be read is visited a second time; its first visit found nothing.
@@ -76,7 +76,7 @@ func (m *etcMasker) secret(name string, entry fs.DirEntry) bool {
 	switch mode := info.Mode(); {
 	case mode.IsDir():
 		return mode&0o005 != 0o005
-	case !mode.IsRegular() || mode&0o004 == 0:
+	case !mode.IsRegular() || mode&0o004 == 0 || name == "mtab": // a link everywhere since 2012, else the host's mounts
 		return true
 	case path.Ext(base) == ".pem" && !publicCertificates(name):
 		return m.holdsKey(name)
@@ -163,7 +163,7 @@ func etcSecrets() []string {
 		[]string{
 			"shadow*", "gshadow*", "passwd-", "group-", "subuid*", "subgid*", "sudoers", "sudoers.d", "sudo_logsrvd.conf",
 			"doas.conf", "doas.d", "security/opasswd", "security/pam_ldap*", "polkit-1/rules.d", "polkit-1/localauthority",
-			"machine-id", "hostid", "environment", "environment.d", ".pwd.lock", "tcb", "userdb", "credstore", "credstore.encrypted",
+			"hostid", "environment", "environment.d", ".pwd.lock", "tcb", "userdb", "credstore", "credstore.encrypted",
 		},
 		// Keys and tickets.
 		[]string{

@@ -39,6 +39,11 @@ func TestEtcFiles(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
+	for name := range got {
+		if !etcMade(name) {
+			t.Errorf("%s is made, but could be hidden", name)
+		}
+	}
 	id := strings.TrimSuffix(string(got["machine-id"]), "\n")
 	if len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" || id[12] != '4' {
 		t.Errorf("machine-id %q is not one (machine-id(5))", id)
@@ -143,7 +148,9 @@ func TestEtcMasks(t *testing.T) {
 		"apt/auth.conf.d/x.conf":            "644",
 		"apt/keyrings/docker.key":           "644",
 		"apt/sources.list":                  "644",
-		"machine-id":                        "644",
+		"machine-id":                        "640",
+		"resolv.conf":                       "600",
+		"mtab":                              "644",
 		"fstab":                             "644",
 		"letsencrypt/live/x/privkey.pem":    "644",
 		"mysql/debian.cnf":                  "600",
@@ -164,7 +171,7 @@ func TestEtcMasks(t *testing.T) {
 	must(t, err)
 	want := []string{
 		"NetworkManager", "app/closed", "app/fifo", "app/group-only.conf", "app/tls.key", "app/tls.pem", "apt/auth.conf.d",
-		"deep/a/b/c/id_rsa", "docker/key.json", "fstab", "gshadow", "krb5.keytab", "kubernetes", "letsencrypt", "machine-id", "mysql", "passwd-",
+		"deep/a/b/c/id_rsa", "docker/key.json", "fstab", "gshadow", "krb5.keytab", "kubernetes", "letsencrypt", "mtab", "mysql", "passwd-",
 		"security/opasswd", "shadow", "shadow-", "shadowed-name-of-nothing", "ssh/ssh_host_rsa_key", "ssh/ssh_host_rsa_key.pub",
 		"ssl/private", "sudoers", "sudoers.d", "wireguard",
 	}
@@ -190,7 +197,7 @@ func TestEtcMasksOfThisMachine(t *testing.T) {
 			t.Errorf("/etc/%s is hidden", name)
 		}
 	}
-	for _, name := range []string{"shadow", "gshadow", "sudoers", "machine-id", "ssl/private"} {
+	for _, name := range []string{"shadow", "gshadow", "sudoers", "ssl/private"} {
 		if _, err := os.Lstat("/etc/" + name); err == nil && !hidden(name) {
 			t.Errorf("/etc/%s is not hidden", name)
 		}

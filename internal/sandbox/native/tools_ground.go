@@ -53,7 +53,10 @@ func (g *ground) resolved(path string) string {
 	return p
 }
 
-var errLoop = errors.New("too many levels of links")
+var (
+	errLoop = errors.New("too many levels of links")
+	errProc = errors.New("is in /proc") // its links mean the process that reads them, which is moat
+)
 
 // maxHops is the number of links in one look-up that the kernel allows (path_resolution(7)).
 const maxHops = 40
@@ -85,6 +88,9 @@ func (g *ground) walk(path string, each func(link string, n node)) (string, erro
 		if !n.link {
 			cur = next
 			continue
+		}
+		if within("/proc", next) {
+			return "", errProc
 		}
 		if hops++; hops > maxHops {
 			return "", errLoop
