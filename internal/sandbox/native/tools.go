@@ -133,7 +133,24 @@ func (f *finder) entry(entry string) bool {
 		f.takeLayout(l, why)
 		return !l.closed
 	}
+	f.beside(dir)
 	return f.take("directory", dir, why)
+}
+
+// beside takes the directories from which the programs in an unknown bin directory load their parts, but not their
+// parent, which may hold anything.
+func (f *finder) beside(bin string) {
+	switch prefix := filepath.Dir(bin); filepath.Base(bin) {
+	case "bin", "sbin", "libexec":
+		if prefix == f.home || f.reason(bin) != "" {
+			return
+		}
+		for _, name := range append(loaded(), "conf", "jmods", "include", "modules", "plugins") {
+			if p := join(prefix, name); f.look(p).err == nil && !f.look(p).link {
+				f.take("directory", p, "beside "+bin)
+			}
+		}
+	}
 }
 
 // links follows the executable links in one PATH entry.
@@ -342,15 +359,16 @@ func (f *finder) result() ([]sandbox.Tool, []Report) {
 		reports = append(reports, *r)
 	}
 	f.mask(tools)
-	for i := range reports {
-		for _, t := range tools {
-			if t.Path == reports[i].Path {
-				reports[i].Masked = t.Mask
-			}
-		}
-	}
 	for _, path := range sortedKeys(f.refused) {
 		reports = append(reports, *f.refused[path])
+	}
+	for i := range reports {
+		reports[i].Masked = []string{} // a list in JSON, too
+		for _, t := range tools {
+			if t.Path == reports[i].Path {
+				reports[i].Masked = append(reports[i].Masked, t.Mask...)
+			}
+		}
 	}
 	return tools, reports
 }

@@ -231,6 +231,9 @@ func (g *ground) packageRoot(target string) string {
 	return g.prefixOf(filepath.Dir(target))
 }
 
+// loaded are the directories that stand beside a bin directory because its programs load what is in them.
+func loaded() []string { return []string{"lib", "lib64", "libexec", "share", "jbr", "jre"} }
+
 // prefixOf is the parent of a bin directory that stands beside the directories that its programs load, or "".
 func (g *ground) prefixOf(bin string) string {
 	switch filepath.Base(bin) {
@@ -239,7 +242,7 @@ func (g *ground) prefixOf(bin string) string {
 		return ""
 	}
 	prefix := filepath.Dir(bin)
-	for _, beside := range []string{"lib", "lib64", "libexec", "share", "jbr", "jre"} {
+	for _, beside := range loaded() {
 		if n := g.look(join(prefix, beside)); n.err == nil {
 			return prefix
 		}

@@ -3,10 +3,11 @@ package native
 import (
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
-// layout is what is known about where a tool keeps itself. Paths begin with "~/" or "/"; patterns are relative to
-// the root and may hold "*".
+// layout is what is known about where a tool keeps itself. Roots begin with "~/" or "/", all other patterns
+// are relative to the root; a component may hold "*".
 type layout struct {
 	name      string
 	env       []string // variables that name the root
@@ -64,10 +65,13 @@ func (g *ground) places() []place {
 			}
 		}
 		for _, root := range l.roots {
+			base, pattern := "", root
 			if root[0] == '~' {
-				root = g.home + root[1:]
+				base, pattern = g.home, root[2:]
 			}
-			add(l, root, false)
+			for _, p := range g.glob(base, strings.TrimPrefix(pattern, "/")) {
+				add(l, p, false)
+			}
 		}
 	}
 	return out
@@ -135,7 +139,7 @@ func nativeLayouts() []layout {
 	return []layout{
 		{name: "cargo", set: true, env: []string{"CARGO_HOME"}, roots: []string{"~/.cargo"}, with: []string{"rustup"}},
 		{name: "rustup", set: true, env: []string{"RUSTUP_HOME"}, roots: []string{"~/.rustup"}},
-		{name: "go", env: []string{"GOROOT"}, roots: []string{"~/.local/go", "~/sdk"}},
+		{name: "go", env: []string{"GOROOT"}, roots: []string{"~/.local/go", "~/sdk/go*"}},
 		{name: "gopath", set: true, env: []string{"GOPATH"}, roots: []string{"~/go"}, parts: []string{"bin", "pkg"}, envPart: "pkg"},
 		{name: "goenv", set: true, env: []string{"GOENV_ROOT"}, roots: []string{"~/.goenv", "~/.gvm"}},
 		{name: "ghcup", roots: []string{"~/.ghcup"}},
@@ -143,7 +147,7 @@ func nativeLayouts() []layout {
 		{name: "stack", set: true, env: []string{"STACK_ROOT"}, roots: []string{"~/.stack"}, masks: []string{"upload"}},
 		{name: "opam", set: true, env: []string{"OPAMROOT"}, roots: []string{"~/.opam"}},
 		{name: "elan", set: true, env: []string{"ELAN_HOME"}, roots: []string{"~/.elan"}},
-		{name: "julia", roots: []string{"~/.juliaup", "~/.julia"}, masks: []string{"servers/*/auth.toml"}},
+		{name: "julia", roots: []string{"~/.juliaup", "~/.julia"}, masks: []string{"servers/*/auth.toml", "logs"}},
 		{name: "swiftly", set: true, env: []string{"SWIFTLY_HOME_DIR"}, roots: []string{"~/.local/share/swiftly", "~/.swiftly"}},
 		{name: "foundry", env: []string{"FOUNDRY_DIR"}, roots: []string{"~/.foundry"}, masks: []string{"keystores"}},
 		{name: "nimble", roots: []string{"~/.nimble", "~/.choosenim"}},

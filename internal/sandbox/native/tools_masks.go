@@ -150,7 +150,8 @@ func secretName(name string) bool {
 	case ".go", ".rs", ".js", ".ts", ".py", ".rb", ".md", ".html", ".pub":
 		return false
 	}
-	return strings.HasPrefix(strings.TrimPrefix(name, "."), "credentials")
+	return strings.HasPrefix(strings.TrimPrefix(name, "."), "credentials") ||
+		strings.HasSuffix(name, "_token") || strings.HasSuffix(name, "-token") || strings.HasSuffix(name, ".token")
 }
 
 // doubtfulName tells whether a file may hold a credential, so that its content must be looked at.

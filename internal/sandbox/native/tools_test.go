@@ -220,9 +220,9 @@ func TestFindTools(t *testing.T) {
 			want:  []string{"~/.asdf", "~/.tool-versions"},
 		},
 		"go shows programs and modules, not sources": {
-			files: map[string]string{"go/bin/dlv": "exe", "go/pkg/mod/x/go.mod": "x", "go/src/private/main.go": "x", "sdk/go1.26/bin/go": "exe"},
+			files: map[string]string{"go/bin/dlv": "exe", "go/pkg/mod/x/go.mod": "x", "go/src/private/main.go": "x", "sdk/go1.26/bin/go": "exe", "sdk/mine/x": "x"},
 			path:  []string{"~/go/bin", "~/sdk/go1.26/bin"},
-			want:  []string{"~/go/bin", "~/go/pkg", "~/sdk"},
+			want:  []string{"~/go/bin", "~/go/pkg", "~/sdk/go1.26"},
 		},
 		"sdkman, deno, bun, volta, pnpm, mise": {
 			files: map[string]string{
@@ -279,6 +279,11 @@ func TestFindTools(t *testing.T) {
 			},
 			path: []string{"~/bin"},
 			want: []string{"~/.pyenv", "~/bin", "~/venvs/t"},
+		},
+		"an unknown prefix shows what its programs load": {
+			files: map[string]string{"apps/jdk/bin/java": "exe", "apps/jdk/lib/modules": "x", "apps/jdk/conf/x": "x", "apps/jdk/diary": "x", "bin/y": "exe", "lib/z": "x"},
+			path:  []string{"~/apps/jdk/bin", "~/bin"},
+			want:  []string{"~/apps/jdk/bin", "~/apps/jdk/conf", "~/apps/jdk/lib", "~/bin"},
 		},
 		"nested ones are one": {
 			files: map[string]string{"x/bin/a": "exe", "x/bin/sub/b": "exe", "x/bin-2/c": "exe", "x/bin/sub/.npmrc": "x"},
@@ -453,11 +458,11 @@ func TestFindToolsReports(t *testing.T) {
 	}
 	want := []Report{
 		{Name: "volta", Path: "~/.volta", Why: "PATH", Masked: []string{"~/.volta/.npmrc"}},
-		{Name: "package", Path: "~/apps/x", Why: "link ~/bin/x"},
-		{Name: "directory", Path: "~/bin", Why: "PATH"},
-		{Name: "directory", Path: "/mnt/c/Windows", Why: "PATH", Refused: "Windows programs need the host's interop, which is not inside"},
-		{Name: "directory", Path: "/snap/bin", Why: "PATH", Refused: "snap programs need snapd, which is not inside"},
-		{Name: "directory", Path: "relative", Why: "PATH", Refused: "is not an absolute path"},
+		{Name: "package", Path: "~/apps/x", Why: "link ~/bin/x", Masked: []string{}},
+		{Name: "directory", Path: "~/bin", Why: "PATH", Masked: []string{}},
+		{Name: "directory", Path: "/mnt/c/Windows", Why: "PATH", Masked: []string{}, Refused: "Windows programs need the host's interop, which is not inside"},
+		{Name: "directory", Path: "/snap/bin", Why: "PATH", Masked: []string{}, Refused: "snap programs need snapd, which is not inside"},
+		{Name: "directory", Path: "relative", Why: "PATH", Masked: []string{}, Refused: "is not an absolute path"},
 	}
 	if diff := cmp.Diff(want, reports); diff != "" {
 		t.Errorf("reports (-want +got):\n%s", diff)
