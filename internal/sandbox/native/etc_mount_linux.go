@@ -26,6 +26,7 @@ func (b *Boot) makeEtc(t tree) error {
 	if err != nil {
 		return err
 	}
+	masks = slices.DeleteFunc(masks, func(name string) bool { return files[name] != nil }) // ours are shown instead
 	layer, err := openTree(filepath.Join(b.scratch, etcLayer))
 	if err != nil {
 		return err
@@ -56,9 +57,6 @@ func (layer tree) fill(files map[string][]byte, masks []string) error {
 		}
 	}
 	for name, content := range files {
-		if slices.Contains(masks, name) {
-			return fmt.Errorf("%s is both made and hidden", name)
-		}
 		if err := layer.sameDirs(filepath.Dir(name)); err != nil {
 			return err
 		}

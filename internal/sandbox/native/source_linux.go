@@ -105,15 +105,15 @@ func (s source) checkAgainst(forbidden []string) error {
 		if err != nil {
 			continue // what does not exist cannot become visible
 		}
-		if within(s.Path, f) || within(f.Path, s) {
+		if below(s.Path, f) || below(f.Path, s) {
 			return fmt.Errorf("%w: it would make %s visible inside", sandbox.ErrSpec, dir)
 		}
 	}
 	return nil
 }
 
-// within reports whether path is top or lies below it.
-func within(path string, top source) bool {
+// below reports whether path is top or lies below it.
+func below(path string, top source) bool {
 	for p := path; ; p = filepath.Dir(p) {
 		var st unix.Stat_t
 		if unix.Stat(p, &st) == nil && st.Dev == top.Dev && st.Ino == top.Ino {
