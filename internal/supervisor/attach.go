@@ -1,0 +1,203 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"golang.org/x/sync/errgroup"
+
+	"moat/internal/api"
+	"moat/internal/frame"
+	"moat/internal/journal"
+	"moat/internal/line"
+)
+
+// stream is the two bodies of an attach or exec call, as frames.
+type stream struct {
+	client
+	in *frame.Reader
+}
+
+// openStream answers the call's header and reads its first frame.
+func openStream(w http.ResponseWriter, r *http.Request, want byte) (*stream, []byte, error) {
+	control := http.NewResponseController(w)
+	st := &stream{in: frame.NewReader(r.Body)}
+	st.frames, st.flush = frame.NewWriter(w), control.Flush
+	kind, payload, err := st.in.Next()
+	switch {
+	case err != nil:
+		return nil, nil, fmt.Errorf("read the first frame: %w", err)
+	case kind != want:
+		return nil, nil, fmt.Errorf("the first frame is %q, want %q", kind, want)
+	}
+	w.WriteHeader(http.StatusOK)
+	return st, payload, control.Flush()
+}
+
+// attach serves one client of the run's command until either ends.
+func (srv *server) attach(w http.ResponseWriter, r *http.Request) {
+	st, first, err := openStream(w, r, api.KindAttach)
+	var req api.Attach
+	if err == nil {
+		req, err = api.Decode[api.Attach](first)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if !req.ReadOnly {
+		st.source = req.Source
+	}
+	s := srv.s
+	if err := s.waitUp(r.Context()); err != nil {
+		s.endStream(st.send(api.KindGone, api.Encode(api.Gone{Reason: err.Error()})))
+		return
+	}
+	box := s.clients.add(&st.client)
+	defer s.clients.remove(&st.client)
+	if err := st.send(api.KindStarted, api.Encode(api.Started{InputDone: s.inputTaken(st.source)})); err != nil {
+		s.endStream(err)
+		return
+	}
+	group, ctx := errgroup.WithContext(r.Context())
+	defer context.AfterFunc(ctx, func() { r.Body.Close() })() // ends a read that waits
+	group.Go(func() error { return s.forwardInput(st) })
+	group.Go(func() error { return s.sendOutput(ctx, st, req.From) })
+	group.Go(func() error { return s.sendNews(ctx, &st.client, box) })
+	s.endStream(group.Wait())
+}
+
+// endStream notes why a client's stream ended.
+func (s *supervisor) endStream(err error) {
+	if err != nil && !errors.Is(err, errSent) {
+		s.Logger.Debug("client left", "error", err)
+	}
+}
+
+// errSent ends a stream's group when all was sent.
+var errSent = errors.New("all was sent")
+
+// sendOutput sends the run's output from offset from on, and in the end its Exit. The record is the client's queue:
+// however slow it is, nothing is lost and nobody waits for it.
+func (s *supervisor) sendOutput(ctx context.Context, st *stream, from int64) error {
+	reader, err := journal.OpenReader(s.dir)
+	if err != nil {
+		return fmt.Errorf("read the output record: %w", err)
+	}
+	defer reader.Close()
+	for {
+		ended := s.isEnded()
+		if from, err = sendRecorded(st, reader, from); err != nil {
+			return err
+		}
+		if ended {
+			break
+		}
+		if err := s.waitNews(ctx, from); err != nil {
+			return err
+		}
+	}
+	if s.failed != nil {
+		err = st.send(api.KindFailed, api.Encode(s.failed))
+	} else {
+		err = st.send(api.KindExit, api.Encode(s.final))
+	}
+	return errors.Join(err, errSent)
+}
+
+// waitNews waits until more output than that before from is recorded, or the run has ended.
+func (s *supervisor) waitNews(ctx context.Context, from int64) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-s.ended:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if _, err := s.output.Wait(ctx, from); err != nil && !s.isEnded() {
+		return err
+	}
+	return nil
+}
+
+// sendRecorded sends what is recorded from offset from on and returns where it ended.
+func sendRecorded(st *stream, reader *journal.Reader, from int64) (int64, error) {
+	end, err := reader.Refresh()
+	if err != nil {
+		return from, fmt.Errorf("read the output record: %w", err)
+	}
+	for chunk, err := range reader.Chunks(from, end) {
+		if err != nil {
+			return from, fmt.Errorf("read the output record: %w", err)
+		}
+		var head [32]byte
+		header := api.AppendOutputHeader(head[:0], line.Stream(chunk.Stream), chunk.Offset, chunk.Time)
+		if err := st.send(api.KindOutput, header, chunk.Data); err != nil {
+			return from, err
+		}
+		from = chunk.End()
+	}
+	return from, nil
+}
+
+// sendNews sends what is not output.
+func (s *supervisor) sendNews(ctx context.Context, c *client, box *mailbox) error {
+	for {
+		select {
+		case <-box.news:
+			if err := s.clients.deliver(c, box); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// forwardInput passes on what the client types. A client that closes its side just listens from then on.
+func (s *supervisor) forwardInput(st *stream) error {
+	for {
+		kind, payload, err := st.in.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch kind {
+		case api.KindInput:
+			if err := s.passInput(st.source, payload); err != nil {
+				return err
+			}
+		case api.KindResize:
+			// Sizes of terminals come with terminals.
+		default:
+			return fmt.Errorf("unexpected frame %q", kind)
+		}
+	}
+}
+
+func (s *supervisor) passInput(source uint64, payload []byte) error {
+	in, err := api.ParseInput(payload)
+	if err != nil {
+		return err
+	}
+	if source == 0 {
+		return errors.New("input from a client that said it sends none")
+	}
+	// If the line is broken this ends the stream: the client comes back and sends again what was not taken.
+	return s.link.send(line.Input{Process: line.Main, Source: source, Offset: in.Offset, EOF: in.EOF, Data: in.Data})
+}
+
+// inputTaken tells how much of a source's input the command had taken when last heard of.
+func (s *supervisor) inputTaken(source uint64) uint64 {
+	if s.link == nil {
+		return 0 // the command never started
+	}
+	return s.link.inputTaken(source)
+}

@@ -1,0 +1,118 @@
+package supervisor
+
+import (
+	"sync"
+
+	"moat/internal/api"
+	"moat/internal/frame"
+)
+
+// client is one attached client, as the rest of the supervisor sees it.
+type client struct {
+	source uint64 // of its input, 0 if it sends none
+
+	sending sync.Mutex
+	frames  *frame.Writer
+	flush   func() error
+}
+
+// send sends one frame at once. Frames of different goroutines do not mix.
+func (c *client) send(kind byte, parts ...[]byte) error {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	if err := c.frames.Write(kind, parts...); err != nil {
+		return err
+	}
+	return c.flush()
+}
+
+// clients are those attached to the run's command.
+type clients struct {
+	mu  sync.Mutex
+	all map[*client]*mailbox
+}
+
+// mailbox holds what a client should hear besides output. It is bounded by what it can hold: the newest progress of
+// its input, and the newest few notices.
+type mailbox struct {
+	inputDone *uint64
+	notices   []string
+	news      chan struct{} // holds a token when there is something
+}
+
+const maxNotices = 8
+
+// add registers a client; remove ends that.
+func (cs *clients) add(c *client) *mailbox {
+	m := &mailbox{news: make(chan struct{}, 1)}
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.all == nil {
+		cs.all = make(map[*client]*mailbox)
+	}
+	cs.all[c] = m
+	return m
+}
+
+func (cs *clients) remove(c *client) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	delete(cs.all, c)
+}
+
+func (cs *clients) count() int {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return len(cs.all)
+}
+
+// notice tells all clients something. It never blocks.
+func (cs *clients) notice(text string) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	for _, m := range cs.all {
+		if len(m.notices) == maxNotices {
+			m.notices = m.notices[1:]
+		}
+		m.notices = append(m.notices, text)
+		m.knock()
+	}
+}
+
+// inputDone tells the client with that source how much of its input was taken. It never blocks.
+func (cs *clients) inputDone(source, offset uint64) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	for c, m := range cs.all {
+		if c.source == source {
+			m.inputDone = &offset
+			m.knock()
+		}
+	}
+}
+
+func (m *mailbox) knock() {
+	select {
+	case m.news <- struct{}{}:
+	default:
+	}
+}
+
+// deliver sends a client what is in its mailbox.
+func (cs *clients) deliver(c *client, m *mailbox) error {
+	cs.mu.Lock()
+	done, notices := m.inputDone, m.notices
+	m.inputDone, m.notices = nil, nil
+	cs.mu.Unlock()
+	if done != nil {
+		if err := c.send(api.KindInputDone, api.AppendInputDone(nil, *done)); err != nil {
+			return err
+		}
+	}
+	for _, text := range notices {
+		if err := c.send(api.KindNotice, api.Encode(api.Notice{Text: text})); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,150 @@
+package supervisor
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"golang.org/x/sync/errgroup"
+
+	"moat/internal/api"
+	"moat/internal/line"
+)
+
+// exec starts a further command in the sandbox for one client and serves it until either ends. A client that goes
+// away hangs its command up.
+func (srv *server) exec(w http.ResponseWriter, r *http.Request) {
+	st, first, err := openStream(w, r, api.KindExec)
+	var req api.Exec
+	if err == nil {
+		req, err = api.Decode[api.Exec](first)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	s := srv.s
+	p, err := s.startExec(r.Context(), req)
+	if err != nil {
+		s.endStream(st.send(api.KindFailed, api.Encode(api.Failed{Code: 125, Error: err.Error()})))
+		return
+	}
+	defer s.link.forget(p)
+	group, ctx := errgroup.WithContext(r.Context())
+	defer context.AfterFunc(ctx, func() { r.Body.Close() })() // ends a read that waits
+	group.Go(func() error { return s.forwardExecInput(st, p, req.Source) })
+	group.Go(func() error { return s.sendExecOutput(ctx, st, p) })
+	s.endStream(group.Wait())
+}
+
+func (s *supervisor) startExec(ctx context.Context, req api.Exec) (*process, error) {
+	if err := s.waitUp(ctx); err != nil {
+		return nil, err
+	}
+	if s.isEnded() {
+		return nil, errors.New("the run has ended")
+	}
+	if len(req.Args) == 0 {
+		return nil, errors.New("no command was given")
+	}
+	plan := s.Folder.Record().Plan
+	dir := req.Dir
+	if dir == "" {
+		dir = plan.WorkDir
+	}
+	return s.link.exec(line.Spawn{
+		Process: newProcessNumber(), Args: req.Args, Env: req.Env, Inherit: true, Dir: dir, Stdin: req.Stdin, TTY: req.TTY,
+		Rows: req.Size.Rows, Cols: req.Size.Cols,
+	})
+}
+
+// newProcessNumber makes a number that no other supervisor of the run has given to a process.
+func newProcessNumber() uint32 {
+	var b [4]byte
+	rand.Read(b[:]) // never fails (crypto/rand)
+	return max(binary.BigEndian.Uint32(b[:]), line.Main+1)
+}
+
+// sendExecOutput sends what the guest says about a process until its end. Output is acknowledged to the guest when
+// the client has taken it, so a client that is slow slows its own command only.
+func (s *supervisor) sendExecOutput(ctx context.Context, st *stream, p *process) error {
+	for {
+		select {
+		case <-p.wake:
+		case <-s.ended:
+			if err := st.send(api.KindGone, api.Encode(api.Gone{Reason: "the run has ended"})); err != nil {
+				return err
+			}
+			return errSent
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		for _, msg := range p.take() {
+			if err := s.sendExecMessage(st, msg); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (s *supervisor) sendExecMessage(st *stream, msg line.Message) error {
+	switch m := msg.(type) {
+	case line.Spawned:
+		return st.send(api.KindStarted, api.Encode(api.Started{PID: m.PID}))
+	case line.Output:
+		var head [32]byte
+		if err := st.send(api.KindOutput, api.AppendOutputHeader(head[:0], m.Stream, int64(m.Offset), m.Time), m.Data); err != nil {
+			return err
+		}
+		err := s.link.send(line.Ack{Process: m.Process, Offset: m.Offset + uint64(len(m.Data))})
+		if errors.Is(err, errNoLine) {
+			return nil // see link.adopt
+		}
+		return err
+	case line.InputDone:
+		return st.send(api.KindInputDone, api.AppendInputDone(nil, m.Offset))
+	case line.Exit:
+		return errors.Join(st.send(api.KindExit, api.Encode(api.Exit{Code: m.Code, Signal: m.Signal})), errSent)
+	case line.Failed:
+		return errors.Join(st.send(api.KindFailed, api.Encode(api.Failed{Code: m.Code, Error: m.Error})), errSent)
+	default:
+		return fmt.Errorf("unexpected %T", msg)
+	}
+}
+
+// forwardExecInput passes on what the client types, its terminal's size and its signals.
+func (s *supervisor) forwardExecInput(st *stream, p *process, source uint64) error {
+	for {
+		kind, payload, err := st.in.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var msg line.Message
+		switch kind {
+		case api.KindInput:
+			in, parseErr := api.ParseInput(payload)
+			msg, err = line.Input{Process: p.spawn.Process, Source: source, Offset: in.Offset, EOF: in.EOF, Data: in.Data}, parseErr
+		case api.KindResize:
+			size, parseErr := api.Decode[api.Size](payload)
+			msg, err = line.Resize{Process: p.spawn.Process, Rows: size.Rows, Cols: size.Cols}, parseErr
+		case api.KindSignal:
+			sig, parseErr := api.Decode[api.Signal](payload)
+			msg, err = line.Signal{Process: p.spawn.Process, Signal: sig.Signal}, parseErr
+		default:
+			err = fmt.Errorf("unexpected frame %q", kind)
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.link.send(msg); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,271 @@
+package supervisor
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"moat/internal/api"
+	"moat/internal/atomicfile"
+	"moat/internal/line"
+	"moat/internal/run"
+	"moat/internal/sandbox"
+)
+
+// secretFile holds the line's secret in the run's folder, for successors.
+const secretFile = "guest.key"
+
+// saveRetry is how long to wait before a record that could not be saved is tried again.
+const saveRetry = 2 * time.Second
+
+// note settles a change of the record that could not be saved: it counts all the same, because the run lives on. What
+// is on disk is then older than the truth; the next change, or the end of the run, tries again.
+func (s *supervisor) note(err error) error {
+	var unsaved *run.SaveError
+	if !errors.As(err, &unsaved) {
+		return err
+	}
+	s.Logger.Error("the run's record could not be saved", "error", err)
+	s.clients.notice(fmt.Sprintf("the run's record could not be saved: %v", err))
+	return nil
+}
+
+// ref names the run's sandbox.
+func (s *supervisor) ref() sandbox.Ref {
+	return sandbox.Ref{ID: s.Folder.Record().ID, Dir: filepath.Join(s.Folder.Dir(), run.DirSandbox)}
+}
+
+// start makes the sandbox and starts the command. A start that failed for good is the run's end: it is published and
+// nil is returned.
+func (s *supervisor) start(ctx context.Context) error {
+	err := s.tryStart(ctx)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	var failure *startError
+	if !errors.As(err, &failure) {
+		failure = &startError{code: 125, err: err}
+	}
+	s.Logger.Error("the run could not be started", "error", err)
+	if err := s.Runtime.Remove(context.WithoutCancel(ctx), s.ref()); err != nil {
+		s.Logger.Error("what was set up could not be taken down", "error", err)
+	}
+	err = s.note(s.Folder.Do(run.EventError, time.Now(), func(r *run.Record) {
+		r.Reason, r.ExitCode = failure.Error(), &failure.code
+	}))
+	if err != nil {
+		return err
+	}
+	s.failed = &api.Failed{Code: failure.code, Error: failure.Error()}
+	s.tell(api.Ready{State: string(run.Failed), Error: failure.Error(), Code: failure.code})
+	s.publish(api.Exit{Code: failure.code, State: string(run.Failed), Reason: failure.Error()})
+	return nil
+}
+
+// startError is a start that must not be tried again.
+type startError struct {
+	code int // exit code for whoever waits
+	err  error
+}
+
+func (e *startError) Error() string { return e.err.Error() }
+func (e *startError) Unwrap() error { return e.err }
+
+func (s *supervisor) tryStart(ctx context.Context) error {
+	if s.Start == nil {
+		return errors.New("it was interrupted while it was starting, and its environment is not kept on disk: start it anew")
+	}
+	if err := s.begin(); err != nil {
+		return err
+	}
+	if err := s.Runtime.Remove(ctx, s.ref()); err != nil { // what a killed predecessor began
+		return fmt.Errorf("clear an interrupted start: %w", err)
+	}
+	secret := newSecret()
+	if err := atomicfile.Write(s.dir, secretFile, secret, 0o600); err != nil {
+		return fmt.Errorf("keep the line's secret: %w", err)
+	}
+	if err := s.Runtime.Start(ctx, s.spec(secret)); err != nil {
+		return err
+	}
+	s.connectTo(secret)
+	if err := s.link.connect(ctx); err != nil {
+		return fmt.Errorf("reach the sandbox: %w", err)
+	}
+	return s.spawn(ctx)
+}
+
+// spec is what the plan asks of the runtime.
+func (s *supervisor) spec(secret []byte) sandbox.Spec {
+	rec := s.Folder.Record()
+	p := rec.Plan
+	return sandbox.Spec{
+		Ref:       s.ref(),
+		Hostname:  cmp.Or(p.Hostname, hostname(rec.Name)),
+		Image:     p.Image,
+		Workspace: p.Workspace,
+		Mounts:    p.Mounts,
+		Tools:     p.Tools,
+		User:      p.User,
+		Limits:    p.Limits,
+		Secret:    secret,
+		Forbidden: []string{filepath.Dir(filepath.Dir(s.Folder.Dir()))}, // $MOAT_HOME
+	}
+}
+
+// hostname makes a run's name one (RFC 1123, 2.1).
+func hostname(name string) string {
+	return strings.Trim(strings.NewReplacer("_", "-", ".", "-").Replace(name), "-")
+}
+
+// begin records that a start begins. If that cannot be recorded there is no run.
+func (s *supervisor) begin() error {
+	rec := s.Folder.Record()
+	if rec.Attempts >= tries {
+		return fmt.Errorf("%d supervisors died while they were starting it; see %s", rec.Attempts, filepath.Join(s.Folder.Dir(), run.FileLog))
+	}
+	count := func(r *run.Record) { r.Attempts++ }
+	if rec.State == run.Starting {
+		return s.Folder.Update(count)
+	}
+	return s.Folder.Do(run.EventStart, time.Now(), count)
+}
+
+// spawn starts the run's command in a sandbox that is up.
+func (s *supervisor) spawn(ctx context.Context) error {
+	plan := s.Folder.Record().Plan
+	err := s.link.send(line.Spawn{
+		Process: line.Main, Args: plan.Command, Env: s.Start.Env, Dir: plan.WorkDir, Stdin: plan.Stdin, TTY: plan.TTY,
+		Rows: s.Start.Size.Rows, Cols: s.Start.Size.Cols,
+	})
+	if err != nil {
+		return fmt.Errorf("start the command: %w", err)
+	}
+	for {
+		msg, err := s.link.next(ctx)
+		if err != nil {
+			return fmt.Errorf("start the command: %w", err)
+		}
+		switch m := msg.(type) {
+		case line.Failed:
+			return &startError{code: m.Code, err: errors.New(m.Error)}
+		case line.Spawned:
+			return s.note(s.Folder.Do(run.EventUp, time.Now(), nil))
+		}
+	}
+}
+
+// resume finds the guest of a run that a predecessor started. A sandbox that is gone is the run's end.
+func (s *supervisor) resume(ctx context.Context) error {
+	secret, err := s.dir.ReadFile(secretFile)
+	if err != nil {
+		return fmt.Errorf("read the line's secret: %w", err)
+	}
+	s.connectTo(secret)
+	err = s.link.connect(ctx)
+	if errors.Is(err, sandbox.ErrGone) {
+		return s.finish(run.EventGone, line.Exit{}, "supervisor and sandbox were found gone")
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.note(s.Folder.Update(func(r *run.Record) { r.Attempts++ })); err != nil {
+		return err
+	}
+	s.resumeStop()
+	return nil
+}
+
+// connectTo prepares the line to the run's guest.
+func (s *supervisor) connectTo(secret []byte) {
+	s.link = &link{
+		dial:      func(ctx context.Context) (net.Conn, error) { return s.Runtime.Dial(ctx, s.ref()) },
+		secret:    secret,
+		main:      s,
+		logger:    s.Logger,
+		processes: make(map[uint32]*process),
+	}
+}
+
+// finish records the end of the run and tells everybody. Only when it is on disk the guest is let go.
+func (s *supervisor) finish(how run.Event, exit line.Exit, reason string) error {
+	if err := s.output.Sync(); err != nil {
+		s.Logger.Error("output record could not be synced", "error", err)
+	}
+	ended := time.Now()
+	if how == run.EventGone && !s.output.LastTime().IsZero() {
+		ended = s.output.LastTime()
+	}
+	err := s.note(s.Folder.Do(how, ended, func(r *run.Record) {
+		r.Reason, r.CleanupPending = reason, true
+		if how == run.EventEnd {
+			r.ExitCode, r.Signal = &exit.Code, exit.Signal
+		}
+	}))
+	if err != nil {
+		return err
+	}
+	s.publish(s.recordedEnd())
+	return nil
+}
+
+// vanished finishes a run whose guest is gone without a word while it was supervised.
+func (s *supervisor) vanished() error {
+	return s.finish(run.EventError, line.Exit{}, "the sandbox ended without telling how its command ended: it was killed from outside, or ran out of memory")
+}
+
+// recordedEnd is the end as the record has it.
+func (s *supervisor) recordedEnd() api.Exit {
+	rec := s.Folder.Record()
+	end := api.Exit{Code: 125, Signal: rec.Signal, State: string(rec.State), Reason: rec.Reason}
+	if rec.ExitCode != nil {
+		end.Code = *rec.ExitCode
+	}
+	return end
+}
+
+// teardown takes down what start set up. It is the same on every path and may be repeated.
+func (s *supervisor) teardown(ctx context.Context) error {
+	if s.link != nil {
+		if err := s.link.send(line.Release{Process: line.Main}); err != nil && !errors.Is(err, errNoLine) {
+			s.Logger.Info("the guest was gone before it was released", "error", err)
+		}
+		s.link.drop()
+	}
+	if err := s.Runtime.Remove(ctx, s.ref()); err != nil {
+		return fmt.Errorf("take the sandbox down: %w", err)
+	}
+	if err := s.dir.Remove(secretFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the line's secret: %w", err)
+	}
+	return s.settle(ctx, func(r *run.Record) { r.CleanupPending = false })
+}
+
+// settle makes a change and returns when it is on disk.
+func (s *supervisor) settle(ctx context.Context, change func(*run.Record)) error {
+	for {
+		err := s.Folder.Update(change)
+		var unsaved *run.SaveError
+		if !errors.As(err, &unsaved) {
+			return err
+		}
+		s.Logger.Error("the run's record could not be saved", "error", err)
+		if err := sleep(ctx, saveRetry); err != nil {
+			return err
+		}
+	}
+}
+
+// newSecret makes a secret for a line.
+func newSecret() []byte {
+	secret := make([]byte, 32)
+	rand.Read(secret) // never fails (crypto/rand)
+	return secret
+}

@@ -1,0 +1,222 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"moat/internal/line"
+	"moat/internal/sandbox"
+)
+
+// openTimeout bounds the opening of a line: the guest answers at once or is not there.
+const openTimeout = 10 * time.Second
+
+// errNoLine is returned for what cannot be sent because the line is broken just now.
+var errNoLine = errors.New("the sandbox cannot be reached at the moment")
+
+// A mainProcess is told what concerns the run's own command. Its methods are called by the goroutine that receives.
+type mainProcess interface {
+	// offset is the number of the first output byte that is not recorded yet.
+	offset() uint64
+	// store records a piece of output; it blocks until that is done. An error breaks the line.
+	store(ctx context.Context, out line.Output) error
+	// inputDone hears how much of a source's input was taken.
+	inputDone(done line.InputDone)
+}
+
+// link is the supervisor's end of the line. One goroutine connects and receives; any may send.
+type link struct {
+	dial   func(context.Context) (net.Conn, error) // sandbox.ErrGone when it is gone for certain
+	secret []byte
+	main   mainProcess
+	logger *slog.Logger
+
+	mu        sync.Mutex
+	conn      *line.Conn // nil while broken
+	processes map[uint32]*process
+	mainInput map[uint64]uint64 // input of the command that was taken, by source
+}
+
+// connect opens the line, trying again until it works, the sandbox is gone, or ctx ends.
+func (l *link) connect(ctx context.Context) error {
+	l.drop()
+	wait := 20 * time.Millisecond
+	for {
+		err := l.connectOnce(ctx)
+		if err == nil || errors.Is(err, sandbox.ErrGone) {
+			return err
+		}
+		l.logger.Warn("cannot open the line", "error", err)
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+		wait = min(2*wait, 2*time.Second)
+	}
+}
+
+func (l *link) connectOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	stream, err := l.dial(ctx)
+	if err != nil {
+		return err
+	}
+	conn, welcome, err := line.Open(ctx, stream, l.secret)
+	if err != nil {
+		stream.Close()
+		return fmt.Errorf("open the line: %w", err)
+	}
+	if err := l.adopt(conn, welcome); err != nil {
+		conn.Close()
+		return err
+	}
+	return nil
+}
+
+// adopt takes a fresh connection into use: it says what is wanted of each process that both sides know, and releases
+// those that only the guest knows.
+func (l *link) adopt(conn *line.Conn, welcome line.Welcome) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	there := make(map[uint32]bool)
+	for _, p := range welcome.Processes {
+		there[p.Process] = true
+		var err error
+		switch known := l.processes[p.Process]; {
+		case p.Process == line.Main:
+			l.mainInput = p.Input
+			err = conn.Send(line.Resume{Process: p.Process, Offset: l.main.offset()})
+		case known != nil:
+			err = conn.Send(line.Resume{Process: p.Process, Offset: known.queued()})
+		default:
+			err = conn.Send(line.Release{Process: p.Process})
+		}
+		if err != nil {
+			return fmt.Errorf("resume process %d: %w", p.Process, err)
+		}
+	}
+	for id, p := range l.processes {
+		if there[id] {
+			continue
+		}
+		if p.started() {
+			p.push(line.Failed{Process: id, Code: 125, Error: "the sandbox lost the command"})
+		} else if err := conn.Send(p.spawn); err != nil {
+			return fmt.Errorf("start process %d: %w", id, err)
+		}
+	}
+	l.conn = conn
+	return nil
+}
+
+// drop closes the connection, if there is one.
+func (l *link) drop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn != nil {
+		l.conn.Close()
+		l.conn = nil
+	}
+}
+
+// send sends one message, or fails with errNoLine while the line is broken.
+func (l *link) send(msg line.Message) error {
+	l.mu.Lock()
+	conn := l.conn
+	l.mu.Unlock()
+	if conn == nil {
+		return errNoLine
+	}
+	return conn.Send(msg)
+}
+
+// receive handles messages until the command's end is reported. An error means that the line broke.
+func (l *link) receive(ctx context.Context) (line.Exit, error) {
+	for {
+		msg, err := l.next(ctx)
+		if err != nil {
+			return line.Exit{}, err
+		}
+		if exit, ok := msg.(line.Exit); ok && exit.Process == line.Main {
+			return exit, nil
+		}
+	}
+}
+
+// next receives one message, hands it to whom it concerns, and returns it.
+func (l *link) next(ctx context.Context) (line.Message, error) {
+	l.mu.Lock()
+	conn := l.conn
+	l.mu.Unlock()
+	if conn == nil {
+		return nil, errNoLine
+	}
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	msg, err := conn.Next()
+	if err != nil {
+		return nil, err
+	}
+	return msg, l.dispatch(ctx, conn, msg)
+}
+
+func (l *link) dispatch(ctx context.Context, conn *line.Conn, msg line.Message) error {
+	switch m := msg.(type) {
+	case line.Output:
+		if m.Process != line.Main {
+			return l.deliver(m.Process, msg)
+		}
+		if err := l.main.store(ctx, m); err != nil {
+			return err
+		}
+		if conn.Buffered() {
+			return nil // more is here already: one acknowledgement will do
+		}
+		return conn.Send(line.Ack{Process: line.Main, Offset: l.main.offset()})
+	case line.InputDone:
+		if m.Process != line.Main {
+			return l.deliver(m.Process, msg)
+		}
+		l.mu.Lock()
+		if l.mainInput == nil || len(l.mainInput) >= line.MaxSources {
+			l.mainInput = make(map[uint64]uint64) // the oldest are of no use to anybody who still asks
+		}
+		l.mainInput[m.Source] = m.Offset
+		l.mu.Unlock()
+		l.main.inputDone(m)
+		return nil
+	case line.Spawned:
+		return l.deliver(m.Process, msg)
+	case line.Failed:
+		return l.deliver(m.Process, msg)
+	case line.Exit:
+		return l.deliver(m.Process, msg)
+	default:
+		return fmt.Errorf("the guest sent an unexpected %T", msg)
+	}
+}
+
+// deliver hands a message to an exec'ed process; one that nobody knows any more is let go.
+func (l *link) deliver(id uint32, msg line.Message) error {
+	if id == line.Main {
+		return nil
+	}
+	l.mu.Lock()
+	p := l.processes[id]
+	l.mu.Unlock()
+	if p == nil {
+		return l.send(line.Release{Process: id})
+	}
+	return p.push(msg)
+}
+
+// inputTaken tells how much of a source's input the command had taken when last heard of.
+func (l *link) inputTaken(source uint64) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mainInput[source]
+}

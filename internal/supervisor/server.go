@@ -1,0 +1,131 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"moat/internal/api"
+	"moat/internal/sock"
+)
+
+// server answers the run's clients.
+type server struct {
+	s    *supervisor
+	http *http.Server
+}
+
+// headerTimeout bounds how long a client may take to say what it wants.
+const headerTimeout = 10 * time.Second
+
+type peerKey struct{}
+
+func newServer(s *supervisor) *server {
+	srv := &server{s: s}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/run", srv.info)
+	mux.HandleFunc("POST /v1/stop", srv.stop)
+	mux.HandleFunc("POST /v1/attach", srv.attach)
+	mux.HandleFunc("POST /v1/exec", srv.exec)
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	srv.http = &http.Server{
+		Handler:           srv.checked(mux),
+		Protocols:         protocols,
+		ReadHeaderTimeout: headerTimeout,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, peerKey{}, peerAllowed(c))
+		},
+	}
+	return srv
+}
+
+// serve answers until drain or the end of ctx.
+func (srv *server) serve(ctx context.Context, l net.Listener) error {
+	defer context.AfterFunc(ctx, func() { srv.http.Close() })()
+	if err := srv.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve clients: %w", err)
+	}
+	return nil
+}
+
+// drain lets the clients that are there finish what they read, and takes no others.
+func (srv *server) drain(limit time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	if err := srv.http.Shutdown(ctx); err != nil {
+		srv.s.Logger.Warn("clients were cut off", "error", err)
+		srv.http.Close()
+	}
+}
+
+// peerAllowed reports whether the kernel says that the peer is this user, or root.
+func peerAllowed(c net.Conn) error {
+	uc, ok := c.(*net.UnixConn)
+	if !ok {
+		return fmt.Errorf("a %T is no unix socket", c)
+	}
+	uid, err := sock.PeerUID(uc)
+	if err != nil {
+		return err
+	}
+	if uid != os.Getuid() && uid != 0 {
+		return fmt.Errorf("the run belongs to another user (uid %d)", os.Getuid())
+	}
+	return nil
+}
+
+// checked refuses strangers and other versions of the protocol.
+func (srv *server) checked(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(api.VersionHeader, api.Version)
+		if err, ok := r.Context().Value(peerKey{}).(error); ok && err != nil {
+			http.Error(w, err.Error(), http.StatusForbidden)
+			return
+		}
+		if v := r.Header.Get(api.VersionHeader); v != api.Version {
+			http.Error(w, fmt.Sprintf("protocol version %q is not spoken here, only %q", v, api.Version), http.StatusBadRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (srv *server) info(w http.ResponseWriter, _ *http.Request) {
+	s := srv.s
+	info := api.Info{ID: s.Folder.Record().ID, PID: os.Getpid(), Clients: s.clients.count(), OutputBytes: s.output.Offset(), Version: s.Version}
+	if t := s.output.LastTime(); !t.IsZero() {
+		info.LastOutputAt = &t
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if _, err := w.Write(api.Encode(info)); err != nil {
+		s.Logger.Debug("client left", "error", err)
+	}
+}
+
+func (srv *server) stop(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 4<<10))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	req, err := api.Decode[api.Stop](body)
+	if err != nil || req.GraceMS < 0 {
+		http.Error(w, fmt.Sprintf("bad stop request: %s", body), http.StatusBadRequest)
+		return
+	}
+	if err := srv.s.requestStop(time.Duration(req.GraceMS) * time.Millisecond); err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	select {
+	case <-srv.s.ended:
+		w.WriteHeader(http.StatusNoContent)
+	case <-r.Context().Done():
+	}
+}

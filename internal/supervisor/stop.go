@@ -1,0 +1,108 @@
+package supervisor
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"moat/internal/line"
+	"moat/internal/run"
+)
+
+// Signals that a stop sends, by their Linux numbers: the guest runs on Linux whatever the supervisor runs on.
+const (
+	sigTERM = 15
+	sigKILL = 9
+)
+
+// killPatience is how long after SIGKILL the guest may take to report the end before its sandbox is removed by force.
+const killPatience = 5 * time.Second
+
+// stopper is the wish to end the run, whoever had it and however often. A later wish may only shorten the grace.
+type stopper struct {
+	mu       sync.Mutex
+	deadline time.Time     // zero: nobody wants a stop
+	news     chan struct{} // holds a token when the deadline moved
+}
+
+// by moves the deadline to t unless it is earlier already, and reports whether it is the first.
+func (st *stopper) by(t time.Time) (first bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	first = st.deadline.IsZero()
+	if first || t.Before(st.deadline) {
+		st.deadline = t
+	}
+	select {
+	case st.news <- struct{}{}:
+	default:
+	}
+	return first
+}
+
+// due tells how long it is to the deadline; false if there is none.
+func (st *stopper) due() (time.Duration, bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return time.Until(st.deadline), !st.deadline.IsZero()
+}
+
+// requestStop begins the end of the run: SIGTERM now and, if the command still runs after grace, SIGKILL.
+func (s *supervisor) requestStop(grace time.Duration) error {
+	now := time.Now()
+	if s.isEnded() || !s.stop.by(now.Add(grace)) {
+		return nil
+	}
+	wish := &run.Stop{At: now.UTC(), Grace: grace.Milliseconds()}
+	if err := s.note(s.Folder.Do(run.EventStop, now, func(r *run.Record) { r.Stop = wish })); err != nil {
+		return err
+	}
+	s.signal(sigTERM)
+	return nil
+}
+
+// resumeStop goes on with a stop that a predecessor began.
+func (s *supervisor) resumeStop() {
+	if wish := s.Folder.Record().Stop; wish != nil {
+		s.stop.by(wish.At.Add(time.Duration(wish.Grace) * time.Millisecond))
+		s.signal(sigTERM) // the predecessor may have died before it could
+	}
+}
+
+// enforceStop ends the command by force when a stop's grace is over. It returns when the command has ended.
+func (s *supervisor) enforceStop(ctx context.Context) error {
+	alarm := time.NewTimer(time.Hour)
+	defer alarm.Stop()
+	alarm.Stop()
+	killed := false
+	for {
+		select {
+		case <-s.ended:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.stop.news:
+			if left, wanted := s.stop.due(); wanted && !killed {
+				alarm.Reset(max(left, 0))
+			}
+		case <-alarm.C:
+			if killed {
+				s.Logger.Error("the guest does not answer: its sandbox is removed")
+				if err := s.Runtime.Remove(ctx, s.ref()); err != nil {
+					s.Logger.Error("cannot remove the sandbox", "error", err)
+				}
+				continue
+			}
+			s.signal(sigKILL)
+			killed = true
+			alarm.Reset(killPatience)
+		}
+	}
+}
+
+// signal sends a signal to the run's command. It is no error that the line is broken: enforceStop comes again.
+func (s *supervisor) signal(number int) {
+	if err := s.link.send(line.Signal{Process: line.Main, Signal: number}); err != nil {
+		s.Logger.Warn("a signal could not be sent", "signal", number, "error", err)
+	}
+}
