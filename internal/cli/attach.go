@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"moat/internal/config"
+	"moat/internal/run"
+)
+
+type attachOptions struct {
+	interactive optionalBool
+	readOnly    bool
+}
+
+func (app *App) attachCommand() *cobra.Command {
+	var o attachOptions
+	c := &cobra.Command{
+		Use:   "attach [flags] [run]",
+		Short: "Attach to a run that is going on",
+		Long: `Attach to a run: the newest one that is going on, if none is named. Everything that it has printed is shown from the
+beginning. Input is forwarded if the run was started with -i; -i and -i=false override that.`,
+		Args: atMostOneRun,
+		RunE: func(c *cobra.Command, args []string) error { return app.attach(c, &o, args) },
+	}
+	c.Flags().VarPF(&o.interactive, "interactive", "i", "forward standard input").NoOptDefVal = "true"
+	c.Flags().BoolVar(&o.readOnly, "read-only", false, "watch only")
+	c.ValidArgsFunction = app.completeRuns(true)
+	return c
+}
+
+func (app *App) attach(c *cobra.Command, o *attachOptions, args []string) error {
+	home, err := app.openHome()
+	if err != nil {
+		return err
+	}
+	rec, err := app.oneRun(c.Context(), home, args, true)
+	if err != nil {
+		return err
+	}
+	if run.Ask(run.VerbAttach, rec.State).Answer == run.Refused {
+		return &run.StateError{Verb: run.VerbAttach, Record: rec}
+	}
+	global, err := config.LoadGlobal(home.Path())
+	if err != nil {
+		return err
+	}
+	window, err := app.stopWindow(global)
+	if err != nil {
+		return err
+	}
+	s := &session{app: app, home: home, id: rec.ID, name: rec.Name, window: window}
+	forward := rec.Plan.Interactive
+	if o.interactive.value != nil {
+		forward = *o.interactive.value
+	}
+	if forward && rec.Plan.Stdin && !o.readOnly {
+		s.input = newInput(app.In)
+	}
+	return s.attach(c.Context())
+}
+
+// oneRun is the run that an optional argument names, as it is true now; without one the newest (live) one.
+func (app *App) oneRun(ctx context.Context, home *run.Home, args []string, live bool) (run.Record, error) {
+	if len(args) > 0 {
+		return app.settled(ctx, home, args[0])
+	}
+	entry, err := home.Newest(live)
+	if err != nil {
+		return run.Record{}, err
+	}
+	return app.settled(ctx, home, entry.ID)
+}
+
+// atMostOneRun checks the arguments of a verb that may name one run.
+func atMostOneRun(c *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usagef(c, "%q: only one run can be named", args[1])
+	}
+	return nil
+}
+
+// someRuns checks the arguments of a verb that names at least one run.
+func someRuns(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return usagef(c, "which run? Name one or more; \"moat list\" shows them")
+	}
+	return nil
+}
+
+// completeRuns completes names of runs.
+func (app *App) completeRuns(live bool) cobra.CompletionFunc {
+	return func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		home, err := app.openHome()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		list, err := home.List(!live)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		var names []cobra.Completion
+		for _, e := range list.Runs {
+			names = append(names, cobra.CompletionWithDesc(e.Name, fmt.Sprintf("%s, %s", e.ID, e.State)))
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}

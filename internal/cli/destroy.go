@@ -1,0 +1,56 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"moat/internal/run"
+)
+
+func (app *App) destroyCommand() *cobra.Command {
+	var force bool
+	c := &cobra.Command{
+		Use:               "destroy [-f] <run>…",
+		Aliases:           []string{"rm"},
+		Short:             "Remove runs that have ended, with all that is kept of them",
+		Args:              someRuns,
+		ValidArgsFunction: app.completeRuns(false),
+		RunE:              func(c *cobra.Command, args []string) error { return app.destroy(c, force, args) },
+	}
+	c.Flags().BoolVarP(&force, "force", "f", false, "end runs that are going on first")
+	return c
+}
+
+func (app *App) destroy(c *cobra.Command, force bool, refs []string) error {
+	home, err := app.openHome()
+	if err != nil {
+		return err
+	}
+	return app.each(refs, func(ref string) error {
+		rec, err := app.settled(c.Context(), home, ref)
+		var damaged *run.DamagedError
+		if errors.As(err, &damaged) {
+			rec = run.Record{ID: damaged.ID, State: run.Lost} // what is left of it can go
+		} else if err != nil {
+			return err
+		}
+		if !rec.State.Final() {
+			if !force {
+				return &run.StateError{Verb: run.VerbDestroy, Record: rec}
+			}
+			if err := app.stopRun(c.Context(), home, rec, 0); err != nil {
+				return err
+			}
+		}
+		if err := app.waitReleased(c.Context(), home, rec.ID); err != nil {
+			return err
+		}
+		if err := home.Destroy(rec.ID); err != nil {
+			return fmt.Errorf("destroy %s: %w", ref, err)
+		}
+		_, err = fmt.Fprintln(app.Out, rec.ID)
+		return err
+	})
+}

@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"moat/internal/config"
+	"moat/internal/run"
+	"moat/internal/sandbox"
+)
+
+// Exit codes of moat itself; a command's own code is passed on as it is.
+const (
+	codeFailure     = 1
+	codeUsage       = 2
+	codeNotStarted  = 125
+	codeInterrupted = 130
+)
+
+// exitError ends the process with a code. Without err nothing is printed: what was to be said has been said.
+type exitError struct {
+	code int
+	err  error
+	hint string
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// usageError is a command line that cannot be understood.
+func usageError(c *cobra.Command, err error) error {
+	return &exitError{code: codeUsage, err: err, hint: fmt.Sprintf("see %q", c.CommandPath()+" --help")}
+}
+
+// usagef is usageError with a message.
+func usagef(c *cobra.Command, format string, args ...any) error {
+	return usageError(c, fmt.Errorf(format, args...))
+}
+
+// exitCode is the one table from errors to exit codes.
+func exitCode(err error) int {
+	var exit *exitError
+	var cfg *config.Error
+	var name *run.NameError
+	var unavailable *sandbox.Unavailable
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return exit.code
+	case errors.As(err, &cfg), errors.As(err, &name):
+		return codeUsage
+	case errors.As(err, &unavailable):
+		return codeNotStarted
+	case errors.Is(err, context.Canceled):
+		return codeInterrupted
+	default:
+		return codeFailure
+	}
+}
+
+// hintFor says what to type next.
+func hintFor(err error) string {
+	var exit *exitError
+	var missing *run.NotFoundError
+	var ambiguous *run.AmbiguousError
+	var taken *run.NameTakenError
+	var unavailable *sandbox.Unavailable
+	var state *run.StateError
+	switch {
+	case errors.As(err, &state):
+		var hints []string
+		for _, verb := range state.Try() {
+			hints = append(hints, fmt.Sprintf("moat %s %s", verb, state.Record.Name))
+		}
+		return strings.Join(hints, "\n")
+	case errors.As(err, &exit) && exit.hint != "":
+		return exit.hint
+	case errors.As(err, &missing):
+		if len(missing.Candidates) == 0 {
+			return `start one with "moat run -- COMMAND"`
+		}
+		return "there are:\n" + candidates(missing.Candidates) + `"moat list -a" shows all`
+	case errors.As(err, &ambiguous):
+		return "it may mean:\n" + candidates(ambiguous.Candidates) + "write more of the id, or the name"
+	case errors.As(err, &taken):
+		return fmt.Sprintf("choose another with --name, or end it: \"moat stop %s\"", taken.Name)
+	case errors.As(err, &unavailable):
+		hint := unavailable.Fix
+		if unavailable.Instead != "" {
+			hint += fmt.Sprintf("\nor use another runtime: --runtime %s", unavailable.Instead)
+		}
+		return hint + "\n\"moat doctor\" looks at all runtimes"
+	}
+	return ""
+}
+
+func candidates(list []run.Candidate) string {
+	var b strings.Builder
+	for _, c := range list {
+		fmt.Fprintf(&b, "  %s  %s  %s\n", c.ID, c.Name, c.State)
+	}
+	return b.String()
+}

@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"moat/internal/api"
+	"moat/internal/run"
+)
+
+// startGuard starts a guard for a new run, or for one that nobody looks after, and waits for its answer. The guard
+// has its own session and none of this process's descriptors: nothing that happens to this terminal concerns it.
+func (app *App) startGuard(ctx context.Context, launch api.Launch) (api.Ready, error) {
+	request, err := json.Marshal(launch)
+	if err != nil {
+		return api.Ready{}, fmt.Errorf("start a guard: %w", err)
+	}
+	answer, theirs, err := os.Pipe()
+	if err != nil {
+		return api.Ready{}, fmt.Errorf("start a guard: %w", err)
+	}
+	defer answer.Close()
+	cmd := exec.Command(app.Self, api.VerbGuard)
+	cmd.Dir = "/"
+	cmd.Env = app.guardEnv()
+	cmd.Stdin = bytes.NewReader(request)
+	cmd.ExtraFiles = []*os.File{api.FDAnswer - 3: theirs}
+	cmd.SysProcAttr = ownSession()
+	err = cmd.Start()
+	theirs.Close()
+	if err != nil {
+		return api.Ready{}, fmt.Errorf("start a guard: %w", err)
+	}
+	defer context.AfterFunc(ctx, func() { answer.Close() })()
+	text, err := bufio.NewReader(answer).ReadBytes('\n')
+	if err != nil {
+		if ctx.Err() != nil {
+			return api.Ready{}, ctx.Err()
+		}
+		return api.Ready{}, &exitError{code: codeNotStarted, err: errors.New("the guard ended without an answer")}
+	}
+	ready, err := api.Decode[api.Ready](text)
+	if err != nil {
+		return api.Ready{}, fmt.Errorf("start a guard: %w", err)
+	}
+	if ready.Error != "" {
+		return ready, &exitError{code: ready.Code, err: errors.New(ready.Error), hint: ready.Hint}
+	}
+	return ready, nil
+}
+
+// guardEnv is what guards and supervisors may see of the environment: where things are, and no credentials.
+func (app *App) guardEnv() []string {
+	var env []string
+	for _, kv := range app.Environ() {
+		name, _, _ := strings.Cut(kv, "=")
+		if slices.Contains([]string{"PATH", "HOME", "USER", "LANG", "TMPDIR", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "GORACE", "GOCOVERDIR"}, name) || strings.HasPrefix(name, "DOCKER_") {
+			env = append(env, kv)
+		}
+	}
+	return env
+}
+
+// settled returns a run's record as it is true now: a run that nobody looks after is adopted first.
+func (app *App) settled(ctx context.Context, home *run.Home, ref string) (run.Record, error) {
+	entry, err := home.Get(ref)
+	if err != nil || !entry.Unattended() {
+		return entry.Record, err
+	}
+	if err := app.adopt(ctx, home, entry.ID); err != nil {
+		return entry.Record, err
+	}
+	entry, err = home.Get(entry.ID)
+	return entry.Record, err
+}
+
+// adopt gives a run a new guard. That somebody else was faster is fine.
+func (app *App) adopt(ctx context.Context, home *run.Home, id string) error {
+	_, err := app.startGuard(ctx, api.Launch{Home: home.Path(), Adopt: id})
+	if err == nil {
+		return nil
+	}
+	entry, getErr := home.Get(id)
+	if getErr == nil && entry.Unattended() {
+		return fmt.Errorf("take over %s: %w", id, err)
+	}
+	return getErr
+}
+
+// waitReleased waits until the supervisor of a run that has ended has taken everything down and let go of the run.
+func (app *App) waitReleased(ctx context.Context, home *run.Home, id string) error {
+	for wait := time.Millisecond; ; wait = min(2*wait, releasePoll) {
+		locked, err := run.Locked(filepath.Join(home.Dir(id), run.FileLock))
+		if err != nil || !locked {
+			return err
+		}
+		select { // no file tells when a lock is let go of, short of taking it
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// releasePoll is the longest pause between two looks at a lock.
+const releasePoll = 50 * time.Millisecond

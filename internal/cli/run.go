@@ -1,0 +1,214 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"moat/internal/api"
+	"moat/internal/config"
+	"moat/internal/plan"
+	"moat/internal/run"
+)
+
+type runOptions struct {
+	name, runtime, image string
+	interactive, tty     optionalBool
+	detach, dryRun       bool
+	env, mounts          []string
+	memory, cpus, pids   string
+}
+
+func (app *App) runCommand() *cobra.Command {
+	var o runOptions
+	c := &cobra.Command{
+		Use:   "run [path] [flags] [-- command…]",
+		Short: "Start a command in a sealed sandbox and attach to it",
+		Long: `Start a command in a sealed sandbox, with path (default: the current directory) as /workspace, and attach to its
+output. The run does not depend on this terminal: Ctrl+C detaches, a second one right after it stops the run.
+Without a command the one in agent.yaml is run. Flags come before the "--".`,
+		Example: `  moat run -- make test
+  moat run ./project -d --name tests -- npm test
+  echo hello | moat run -i -- cat`,
+		RunE: func(c *cobra.Command, args []string) error { return app.run(c, &o, args) },
+	}
+	f := c.Flags()
+	f.StringVarP(&o.name, "name", "n", "", "name of the run (default: a made-up one)")
+	f.StringVar(&o.runtime, "runtime", "", "what makes the sandbox: native, docker or apple")
+	f.VarPF(&o.interactive, "interactive", "i", "forward standard input").NoOptDefVal = "true"
+	f.VarPF(&o.tty, "tty", "t", "give the command a terminal").NoOptDefVal = "true"
+	f.BoolVarP(&o.detach, "detach", "d", false, "start it, print its id and return")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print the plan and do nothing")
+	f.StringArrayVarP(&o.env, "env", "e", nil, "set KEY=VALUE, or pass KEY on (repeat)")
+	f.StringArrayVarP(&o.mounts, "mount", "m", nil, "make SRC visible at DST: SRC:DST[:ro] (repeat)")
+	f.StringVar(&o.memory, "memory", "", "most memory, such as 2g")
+	f.StringVar(&o.cpus, "cpus", "", "most CPUs, such as 1.5")
+	f.StringVar(&o.pids, "pids", "", "most processes and threads")
+	return c
+}
+
+// splitRun parts "path -- command…".
+func splitRun(c *cobra.Command, args []string) (path string, command []string, err error) {
+	before := args
+	if dash := c.ArgsLenAtDash(); dash >= 0 {
+		before, command = args[:dash], args[dash:]
+		if len(command) == 0 {
+			return "", nil, usagef(c, `there is no command after "--"`)
+		}
+	}
+	if len(before) > 1 {
+		return "", nil, usagef(c, `%q: only one path can be given; a command comes after "--": moat run -- %s`, before[1], before[0])
+	}
+	return slices.Concat(before, []string{"."})[0], command, nil
+}
+
+func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
+	path, command, err := splitRun(c, args)
+	if err != nil {
+		return err
+	}
+	asked, err := o.parse(app, c, path, command)
+	if err != nil {
+		return err
+	}
+	home, err := app.openHome()
+	if err != nil {
+		return err
+	}
+	global, err := config.LoadGlobal(home.Path())
+	if err != nil {
+		return err
+	}
+	agent, err := config.Load(asked.Workspace)
+	if err != nil {
+		return err
+	}
+	facts, err := app.facts(asked.Workspace, home, agent)
+	if err != nil {
+		return err
+	}
+	p, env, err := plan.Make(asked, agent, global, facts)
+	if errors.Is(err, plan.ErrNoCommand) {
+		return nothingToRun(asked.Workspace)
+	}
+	if err != nil {
+		return err
+	}
+	if o.dryRun {
+		return app.printPlan(c, p)
+	}
+	window, err := app.stopWindow(global)
+	if err != nil {
+		return err
+	}
+	app.hintShell(p)
+	return app.launch(c, home, p, env, o.detach, window)
+}
+
+// parse checks the flags.
+func (o *runOptions) parse(app *App, c *cobra.Command, path string, command []string) (plan.Asked, error) {
+	asked := plan.Asked{Name: o.name, Image: o.image, Command: command, Interactive: o.interactive.value, TTY: o.tty.value}
+	var err error
+	if asked.Workspace, err = workspace(path); err != nil {
+		return asked, usageError(c, err)
+	}
+	if asked.Runtime, err = app.runtimeName(o.runtime); err != nil {
+		return asked, usageError(c, err)
+	}
+	if o.name != "" {
+		if err := run.CheckName(o.name); err != nil {
+			return asked, usageError(c, err)
+		}
+	}
+	for _, text := range o.env {
+		v, err := config.ParseEnv(text, app.Env)
+		if errors.Is(err, config.ErrNotSet) {
+			app.say("%v: it is left out", err)
+			continue
+		}
+		if err != nil {
+			return asked, usageError(c, fmt.Errorf("--env %w", err))
+		}
+		asked.Env = append(asked.Env, v)
+	}
+	for _, text := range o.mounts {
+		m, err := config.ParseMount(text)
+		if err != nil {
+			return asked, usageError(c, fmt.Errorf("--mount %w", err))
+		}
+		asked.Mounts = append(asked.Mounts, m)
+	}
+	if asked.Limits, err = config.ParseLimits(o.memory, o.cpus, o.pids); err != nil {
+		return asked, usageError(c, err)
+	}
+	return asked, nil
+}
+
+// workspace is the folder that becomes /workspace: absolute and without links, so that it stays the one that was meant.
+func workspace(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("workspace: %w", err)
+	}
+	real, err := filepath.EvalSymlinks(abs)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf(`workspace %s does not exist (a command comes after "--")`, abs)
+	}
+	if err != nil {
+		return "", fmt.Errorf("workspace: %w", err)
+	}
+	info, err := os.Stat(real)
+	if err != nil {
+		return "", fmt.Errorf("workspace: %w", err)
+	}
+	if !info.IsDir() {
+		return "", fmt.Errorf("workspace %s is not a folder", abs)
+	}
+	return real, nil
+}
+
+// nothingToRun says what to write.
+func nothingToRun(workspace string) error {
+	return &exitError{
+		code: codeUsage,
+		err:  fmt.Errorf("nothing to run: no command was given, and there is none in %s", filepath.Join(workspace, config.AgentFile)),
+		hint: "type the command:   moat run -- COMMAND\nor write it into " + config.AgentFile + ":\n  command: [make, test]",
+	}
+}
+
+func (app *App) printPlan(c *cobra.Command, p plan.Plan) error {
+	_, err := fmt.Fprint(app.Out, p.Text())
+	return err
+}
+
+// hintShell tells who starts a bare shell without a terminal how to get one.
+func (app *App) hintShell(p plan.Plan) {
+	shells := []string{"bash", "sh", "zsh", "fish", "dash", "ksh"}
+	if !p.Interactive && len(p.Command) == 1 && slices.Contains(shells, filepath.Base(p.Command[0])) {
+		app.say("a shell without input ends at once; for an interactive one: moat run -it -- %s", p.Command[0])
+	}
+}
+
+// launch starts the run and, unless it is to be detached, attaches to it.
+func (app *App) launch(c *cobra.Command, home *run.Home, p plan.Plan, env []string, detach bool, window time.Duration) error {
+	ctx := c.Context()
+	ready, err := app.startGuard(ctx, api.Launch{Home: home.Path(), Plan: &p, Start: &api.Start{Env: env}})
+	if err != nil {
+		return err
+	}
+	if detach {
+		_, err := fmt.Fprintln(app.Out, ready.ID)
+		return err
+	}
+	s := &session{app: app, home: home, id: ready.ID, name: ready.Name, window: window}
+	if p.Stdin {
+		s.input = newInput(app.In)
+	}
+	return s.attach(ctx)
+}

@@ -1,0 +1,282 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"moat/internal/api"
+	"moat/internal/journal"
+	"moat/internal/line"
+	"moat/internal/run"
+)
+
+// session is a client attached to a run's output: what "moat run" and "moat attach" do once there is a run.
+//
+//	         ┌────────────── connection broke ◀─────────────┐
+//	         ▼                                               │
+//	[connecting] ── Started ──▶ [attached] ──────────────────┤
+//	         │                      │                        │
+//	 run is over: rest from disk    ├── Exit, Failed ──▶ the run's exit code
+//	         └──▶ its exit code     ├── SIGTERM, SIGHUP, window after Ctrl+C ──▶ detached, 0
+//	                                └── Ctrl+C twice ──▶ [stopping] ── Exit ──▶ the run's exit code
+//
+// Signals belong to it while it lives, and to nobody else.
+type session struct {
+	app     *App
+	home    *run.Home
+	id      string
+	name    string
+	window  time.Duration          // for the second Ctrl+C
+	input   *input                 // nil: nothing is forwarded
+	output  func(api.Output) error // prints output; nil: stdout and stderr as the command wrote them
+	follows bool                   // it only reads the run's output: every signal just ends it
+	from    int64                  // next output byte wanted
+	client  *api.Client
+}
+
+// errDetached ends a session whose run goes on.
+var errDetached = errors.New("detached")
+
+// patience is how long a connection may take before the person is told that moat is waiting for it.
+const patience = time.Second
+
+// attach shows the run's output until it ends, or until the person leaves. The error carries the exit code.
+func (s *session) attach(ctx context.Context) error {
+	s.client = api.NewClient(s.home.Dir(s.id))
+	defer s.client.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	go s.handle(ctx, signals, cancel)
+	err := s.follow(ctx)
+	if errors.Is(context.Cause(ctx), errDetached) {
+		if s.follows {
+			return nil
+		}
+		s.app.say("detached, the run goes on. Reattach: moat attach %s   Logs: moat logs -f %s   End it: moat stop %s", s.name, s.name, s.name)
+		return nil
+	}
+	return err
+}
+
+// handle is the owner of the signals. It cancels with errDetached to leave.
+func (s *session) handle(ctx context.Context, signals <-chan os.Signal, cancel context.CancelCauseFunc) {
+	p := press{window: s.window}
+	var window <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-window:
+			cancel(errDetached)
+			return
+		case sig := <-signals:
+			if sig != os.Interrupt || s.follows {
+				cancel(errDetached)
+				return
+			}
+			switch p.at(time.Now()) {
+			case pressWait:
+				s.app.say("detaching. Press Ctrl+C again within %v to stop the run instead", s.window)
+				window = time.After(s.window)
+			case pressStop:
+				window = nil
+				s.app.say("stopping the run, %v at most. Ctrl+C once more ends it at once", defaultGrace)
+				go s.stop(ctx, defaultGrace)
+			case pressKill:
+				go s.stop(ctx, 0)
+			}
+		}
+	}
+}
+
+// stop asks for the end of the run; that it came is seen in its output.
+func (s *session) stop(ctx context.Context, grace time.Duration) {
+	if err := s.client.Stop(ctx, api.Stop{GraceMS: grace.Milliseconds()}); err != nil && ctx.Err() == nil {
+		s.app.say("the run could not be stopped: %v", err)
+	}
+}
+
+// follow receives until the run ends, over as many connections as it takes.
+func (s *session) follow(ctx context.Context) error {
+	for {
+		err := s.connection(ctx)
+		if !errors.Is(err, api.ErrUnreachable) {
+			return err
+		}
+		rec, err := s.app.settled(ctx, s.home, s.id)
+		if err != nil {
+			return err
+		}
+		if rec.State.Final() {
+			return s.fromDisk(rec)
+		}
+		s.app.say("the run's supervisor is being replaced; reconnecting")
+	}
+}
+
+// connection is one connection from its beginning to its end. api.ErrUnreachable says that it broke.
+func (s *session) connection(ctx context.Context) error {
+	slow := time.AfterFunc(patience, func() { s.app.say("waiting for the run's supervisor") })
+	defer slow.Stop()
+	req := api.Attach{From: s.from}
+	if s.input != nil {
+		req.Source = s.input.source
+	}
+	stream, err := s.client.Attach(ctx, req)
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	done := make(chan struct{})
+	defer close(done)
+	for {
+		kind, payload, err := stream.Next()
+		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return fmt.Errorf("%w: %w", api.ErrUnreachable, err)
+		}
+		slow.Stop()
+		if err := s.receive(kind, payload, stream, done); err != nil {
+			return err
+		}
+	}
+}
+
+// receive handles one frame. An error ends the session, unless it is api.ErrUnreachable.
+func (s *session) receive(kind byte, payload []byte, stream *api.Stream, done <-chan struct{}) error {
+	switch kind {
+	case api.KindStarted:
+		started, err := api.Decode[api.Started](payload)
+		if err == nil && s.input != nil {
+			s.input.taken(started.InputDone)
+			go s.input.sendTo(stream, done)
+		}
+		return err
+	case api.KindOutput:
+		out, err := api.ParseOutput(payload)
+		if err != nil {
+			return err
+		}
+		return s.show(out)
+	case api.KindInputDone:
+		taken, err := api.ParseInputDone(payload)
+		if err == nil && s.input != nil {
+			s.input.taken(taken)
+		}
+		return err
+	case api.KindNotice:
+		notice, err := api.Decode[api.Notice](payload)
+		s.app.say("%s", plain(notice.Text))
+		return err
+	case api.KindExit:
+		end, err := api.Decode[api.Exit](payload)
+		if err != nil {
+			return err
+		}
+		return s.app.ended(s.name, run.State(end.State), end.Reason, end.Code)
+	case api.KindFailed:
+		failed, err := api.Decode[api.Failed](payload)
+		if err != nil {
+			return err
+		}
+		return &exitError{code: failed.Code, err: errors.New(failed.Error)}
+	case api.KindGone:
+		gone, err := api.Decode[api.Gone](payload)
+		return errors.Join(&exitError{code: codeFailure, err: fmt.Errorf("the supervisor let go: %s", gone.Reason)}, err)
+	default:
+		return fmt.Errorf("the supervisor sent an unexpected frame %q", kind)
+	}
+}
+
+// show prints output where it belongs. A stdout that nobody reads any more ends the session, not the run.
+func (s *session) show(out api.Output) error {
+	if out.Offset < s.from {
+		return fmt.Errorf("the supervisor sent output from %d again, %d was next", out.Offset, s.from)
+	}
+	if err := s.print(out); err != nil {
+		return &exitError{code: codeFailure, err: fmt.Errorf("print output: %w", err), hint: "the run goes on: moat attach " + s.name}
+	}
+	s.from = out.Offset + int64(len(out.Data))
+	return nil
+}
+
+func (s *session) print(out api.Output) error {
+	if s.output != nil {
+		return s.output(out)
+	}
+	w := s.app.Out
+	if out.Stream == line.Stderr {
+		w = s.app.Err
+	}
+	_, err := w.Write(out.Data)
+	return err
+}
+
+// fromDisk prints what is left of a run that is over, and ends as it did.
+func (s *session) fromDisk(rec run.Record) error {
+	root, err := os.OpenRoot(s.home.Dir(s.id))
+	if err != nil {
+		return fmt.Errorf("read the run's output: %w", err)
+	}
+	defer root.Close()
+	reader, err := journal.OpenReader(root)
+	if errors.Is(err, os.ErrNotExist) {
+		return s.app.endedAs(rec)
+	}
+	if err != nil {
+		return fmt.Errorf("read the run's output: %w", err)
+	}
+	defer reader.Close()
+	for chunk, err := range reader.Chunks(s.from, reader.End()) {
+		if err != nil {
+			return fmt.Errorf("read the run's output: %w", err)
+		}
+		if err := s.show(api.Output{Stream: line.Stream(chunk.Stream), Offset: chunk.Offset, Time: chunk.Time, Data: chunk.Data}); err != nil {
+			return err
+		}
+	}
+	return s.app.endedAs(rec)
+}
+
+// endedAs is ended for a record.
+func (app *App) endedAs(rec run.Record) error {
+	code := codeNotStarted
+	if rec.ExitCode != nil {
+		code = *rec.ExitCode
+	}
+	return app.ended(rec.Name, rec.State, rec.Reason, code)
+}
+
+// ended says how a run ended where its output does not, and returns its exit code as an error.
+func (app *App) ended(name string, state run.State, reason string, code int) error {
+	switch state {
+	case run.Exited:
+		// The command's own output and code say all.
+	case run.Stopped:
+		app.say("run %s was stopped", name)
+	default:
+		return &exitError{code: code, err: fmt.Errorf("run %s %s: %s", name, describe(state), reason)}
+	}
+	if code == 0 {
+		return nil
+	}
+	return &exitError{code: code}
+}
+
+// describe makes a final state part of a sentence.
+func describe(s run.State) string {
+	if s == run.Lost {
+		return "was lost"
+	}
+	return string(s)
+}
