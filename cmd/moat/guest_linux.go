@@ -11,6 +11,7 @@ import (
 
 	"moat/internal/frame"
 	"moat/internal/guest"
+	"moat/internal/sandbox/native"
 )
 
 // Descriptors that a runtime gives to a guest.
@@ -27,7 +28,7 @@ func runGuest(ctx context.Context) int {
 	if err == nil {
 		_, err = io.WriteString(status, "ok\n")
 	} else {
-		_, _ = io.WriteString(status, err.Error())
+		_, _ = fmt.Fprintln(status, err)
 	}
 	_ = status.Close()
 	if err == nil {
@@ -53,33 +54,26 @@ func enter() (guest.Config, error) {
 	if err != nil {
 		return guest.Config{}, err
 	}
+	if err := boot.Enter(); err != nil {
+		return guest.Config{}, err
+	}
 	socket := os.NewFile(listenFD, "socket")
 	listener, err := net.FileListener(socket)
 	_ = socket.Close()
 	if err != nil {
 		return guest.Config{}, fmt.Errorf("listening socket: %w", err)
 	}
-	if err := boot.Enter(); err != nil {
-		return guest.Config{}, err
-	}
-	return guest.Config{Listener: listener, Secret: boot.Secret, Lifeline: lifeline, Init: true}, nil
+	return guest.Config{Listener: listener, Secret: boot.Spec.Secret, Lifeline: lifeline, Init: true}, nil
 }
 
-// boot is what the guest needs of the runtime's record until the runtime reads it itself.
-type boot struct {
-	Secret []byte `json:"secret"`
-}
-
-func (boot) Enter() error { return nil }
-
-func readBoot(r io.Reader) (boot, error) {
-	var b boot
+func readBoot(r io.Reader) (*native.Boot, error) {
 	_, payload, err := frame.NewReader(r).Next()
-	if err == nil {
-		err = json.Unmarshal(payload, &b)
-	}
 	if err != nil {
-		return b, fmt.Errorf("boot record: %w", err)
+		return nil, fmt.Errorf("boot record: %w", err)
 	}
-	return b, nil
+	var b native.Boot
+	if err := json.Unmarshal(payload, &b); err != nil {
+		return nil, fmt.Errorf("boot record: %w", err)
+	}
+	return &b, nil
 }

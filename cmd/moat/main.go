@@ -5,22 +5,40 @@
 
 // Command moat runs commands in sealed sandboxes.
 //
-// main only decides which part of moat this process is. Everything else is in the packages that it calls.
+// main only decides which part of moat this process is: a client, or, when moat itself started it, a run's guard, its
+// supervisor, or the guest in its sandbox. Everything else is in the packages that it calls.
 package main
 
 import (
 	"context"
-	"fmt"
 	"os"
+
+	"moat/internal/api"
+	"moat/internal/cli"
 )
+
+var version = "dev" // set by the build
 
 func main() { os.Exit(run(context.Background(), os.Args[1:])) }
 
 // run is the process that the first argument names; it returns the exit code.
 func run(ctx context.Context, args []string) int {
-	if len(args) > 0 && args[0] == "guest" {
-		return runGuest(ctx)
+	if len(args) > 0 {
+		switch args[0] {
+		case verbGuest:
+			return runGuest(ctx)
+		case api.VerbGuard:
+			return runGuard(ctx)
+		case verbSupervise:
+			return runSupervisor(ctx, args[1:])
+		}
 	}
-	fmt.Fprintln(os.Stderr, "moat: nothing to do")
-	return 2
+	app := &cli.App{
+		Version: version, In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		Env: os.LookupEnv, Environ: os.Environ, Self: self(),
+	}
+	equip(app)
+	return cli.Main(ctx, app, args)
 }
+
+const verbGuest = "guest"

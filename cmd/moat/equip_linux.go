@@ -1,0 +1,44 @@
+package main
+
+import (
+	"os"
+
+	"moat/internal/cli"
+	"moat/internal/sandbox"
+	"moat/internal/sandbox/native"
+	"moat/internal/supervisor"
+)
+
+// self is how this program is started again. It works for a program that was replaced or removed while it ran.
+func self() string { return "/proc/self/exe" }
+
+// equip gives the command line what it needs of runtimes, which it does not know itself.
+func equip(app *cli.App) {
+	app.DefaultRuntime = supervisor.Runtimes()[0]
+	app.Runtimes = func() map[string]sandbox.Runtime {
+		all := make(map[string]sandbox.Runtime)
+		for _, name := range supervisor.Runtimes() {
+			if r, err := supervisor.NewRuntime(name); err == nil {
+				all[name] = r
+			}
+		}
+		return all
+	}
+	app.Tools = func(w cli.Wanted) ([]sandbox.Tool, map[string]string, error) {
+		host, want := native.Machine(w.Home, os.Environ()), wanted(w)
+		tools, reports := native.FindTools(host, want)
+		return tools, native.ToolEnv(host, want, tools), native.Refusals(reports)
+	}
+	app.ToolReports = func(w cli.Wanted) []cli.ToolReport {
+		_, reports := native.FindTools(native.Machine(w.Home, os.Environ()), wanted(w))
+		out := make([]cli.ToolReport, len(reports))
+		for i, r := range reports {
+			out[i] = cli.ToolReport{Name: r.Name, Path: r.Path, Why: r.Why, Masked: r.Masked, Refused: r.Refused}
+		}
+		return out
+	}
+}
+
+func wanted(w cli.Wanted) native.Wanted {
+	return native.Wanted{None: w.None, Paths: w.Paths, Workspace: w.Workspace, MoatHome: w.MoatHome}
+}
