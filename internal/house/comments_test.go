@@ -38,21 +38,47 @@ func packageComments(t tree) []problem {
 }
 
 // exportedComments finds exported identifiers without a comment, outside tests
-// and programs. Methods whose meaning an interface of the standard library fixes
-// need none.
+// and programs. Methods whose meaning an interface fixes, one of the standard
+// library or one of the same package that says it, need none.
 func exportedComments(t tree) []problem {
 	var problems []problem
+	documented := interfaceMethods(t)
 	for _, f := range t {
 		if f.test || f.syntax.Name.Name == "main" || ast.IsGenerated(f.syntax) {
 			continue
 		}
 		for _, decl := range f.syntax.Decls {
 			for _, ident := range uncommented(decl) {
+				if fn, ok := decl.(*ast.FuncDecl); ok && fn.Recv != nil && documented[f.dir+"."+ident.Name] {
+					continue
+				}
 				problems = append(problems, f.at(ident, "%s is exported and has no comment", ident.Name))
 			}
 		}
 	}
 	return problems
+}
+
+// interfaceMethods are the methods that an interface of a package describes, as "folder.Name".
+func interfaceMethods(t tree) map[string]bool {
+	methods := make(map[string]bool)
+	for _, f := range t {
+		ast.Inspect(f.syntax, func(n ast.Node) bool {
+			i, ok := n.(*ast.InterfaceType)
+			if !ok {
+				return true
+			}
+			for _, m := range i.Methods.List {
+				for _, name := range m.Names {
+					if m.Doc != nil || m.Comment != nil {
+						methods[f.dir+"."+name.Name] = true
+					}
+				}
+			}
+			return true
+		})
+	}
+	return methods
 }
 
 // uncommented returns the exported names that decl declares without a comment.

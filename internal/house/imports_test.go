@@ -128,12 +128,12 @@ func concrete(t tree) []problem {
 		if i < 0 || f.test || within(f.dir, runtimes[i]) {
 			return ""
 		}
-		for _, pattern := range []string{"internal/supervisor/runtimes*.go", "cmd/moat/guest*.go"} {
+		for _, pattern := range []string{"internal/supervisor/runtimes*.go", "cmd/moat/*_linux.go"} {
 			if ok, _ := path.Match(pattern, f.path); ok {
 				return ""
 			}
 		}
-		return "is a concrete runtime: only internal/supervisor/runtimes*.go names those (and cmd/moat/guest*.go enters them)"
+		return "is a concrete runtime: only internal/supervisor/runtimes*.go names those (and cmd/moat joins them with the rest)"
 	})
 }
 

@@ -55,8 +55,8 @@ func (srv *server) serve(ctx context.Context, l net.Listener) error {
 }
 
 // drain lets the clients that are there finish what they read, and takes no others.
-func (srv *server) drain(limit time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+func (srv *server) drain(ctx context.Context, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	if err := srv.http.Shutdown(ctx); err != nil {
 		srv.s.Logger.Warn("clients were cut off", "error", err)

@@ -80,7 +80,7 @@ func Run(ctx context.Context, cfg Config) error {
 	group.Go(func() error { return server.serve(ctx, cfg.Listener) })
 	group.Go(func() error { return s.enforceStop(ctx) })
 	group.Go(func() error {
-		defer server.drain(drainTimeout)
+		defer server.drain(ctx, drainTimeout)
 		return s.live(ctx)
 	})
 	err := group.Wait()
