@@ -127,7 +127,7 @@ func TestHostname(t *testing.T) {
 
 func TestEtcMasks(t *testing.T) {
 	dir := t.TempDir()
-	tree(t, dir, map[string]string{
+	plant(t, dir, map[string]string{
 		"passwd": "x", "passwd-": "x", "group": "x", "hosts": "x", "ld.so.cache": "x", "profile": "x",
 		"shadow": "640", "shadow-": "644", "gshadow": "644", "sudoers": "644", "sudoers.d/alice": "644",
 		"ssl/private/a.key": "644", "ssl/certs/root.pem": "x", "ssl/openssl.cnf": "x",
@@ -190,7 +190,7 @@ func TestEtcMasksOfThisMachine(t *testing.T) {
 	must(t, err)
 	t.Logf("%d masks in %v", len(masks), time.Since(start))
 	hidden := func(name string) bool {
-		return slices.ContainsFunc(masks, func(m string) bool { return within("/"+m, "/"+name) })
+		return slices.ContainsFunc(masks, func(m string) bool { return under("/"+m, "/"+name) })
 	}
 	for _, name := range []string{"passwd", "group", "ssl/certs", "ssl/certs/ca-certificates.crt", "ld.so.conf", "hosts", "profile", "alternatives", "nsswitch.conf"} {
 		if hidden(name) {

@@ -349,7 +349,7 @@ func (f *finder) result() ([]sandbox.Tool, []Report) {
 	var reports []Report
 	for _, path := range sortedKeys(f.found) {
 		r := f.found[path]
-		if n := len(tools); system(path) || n > 0 && within(tools[n-1].Path, path) {
+		if n := len(tools); system(path) || n > 0 && under(tools[n-1].Path, path) {
 			if r.Asked {
 				reports = append(reports, *r)
 			}

@@ -117,11 +117,11 @@ func (g *ground) inside(path string, tools []sandbox.Tool) string {
 // inTools tells whether a resolved path is visible in one of the tools.
 func inTools(tools []sandbox.Tool, path string) bool {
 	for _, t := range tools {
-		if !within(t.Path, path) {
+		if !under(t.Path, path) {
 			continue
 		}
 		for _, m := range t.Mask {
-			if within(m, path) {
+			if under(m, path) {
 				return false
 			}
 		}

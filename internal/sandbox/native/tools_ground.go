@@ -89,7 +89,7 @@ func (g *ground) walk(path string, each func(link string, n node)) (string, erro
 			cur = next
 			continue
 		}
-		if within("/proc", next) {
+		if under("/proc", next) {
 			return "", errProc
 		}
 		if hops++; hops > maxHops {
@@ -178,7 +178,7 @@ func (g *ground) pathEntries() []string {
 }
 
 func (g *ground) inWorkspace(path string) bool {
-	return g.workspace != "" && within(g.workspace, path)
+	return g.workspace != "" && under(g.workspace, path)
 }
 
 // layoutOf is the innermost known tool home that shows a resolved path, or nil.
@@ -186,11 +186,11 @@ func (g *ground) layoutOf(path string) *place {
 	var best *place
 	for i := range g.layouts {
 		l := &g.layouts[i]
-		if l.onlyAsked || best != nil && len(best.root) >= len(l.root) || !within(l.root, path) {
+		if l.onlyAsked || best != nil && len(best.root) >= len(l.root) || !under(l.root, path) {
 			continue
 		}
 		for _, part := range l.visible() {
-			if within(part, path) {
+			if under(part, path) {
 				best = l
 			}
 		}
@@ -250,8 +250,8 @@ func (g *ground) prefixOf(bin string) string {
 	return ""
 }
 
-// within tells whether path is dir or below it; both are clean and absolute.
-func within(dir, path string) bool {
+// under tells whether path is dir or below it; both are clean and absolute.
+func under(dir, path string) bool {
 	if dir == "/" {
 		return true
 	}

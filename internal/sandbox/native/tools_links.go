@@ -46,6 +46,6 @@ func ToolLinks(host Host, want Wanted, tools []sandbox.Tool) []Link {
 // leadsTo tells whether a resolved path is in a tool or above one.
 func leadsTo(path string, tools []sandbox.Tool) bool {
 	return slices.ContainsFunc(tools, func(t sandbox.Tool) bool {
-		return within(t.Path, path) || within(path, t.Path)
+		return under(t.Path, path) || under(path, t.Path)
 	})
 }

@@ -20,7 +20,7 @@ func (f *finder) mask(tools []sandbox.Tool) {
 	}
 	for i := range f.layouts {
 		l := &f.layouts[i]
-		touches := func(t sandbox.Tool) bool { return within(t.Path, l.root) || within(l.root, t.Path) }
+		touches := func(t sandbox.Tool) bool { return under(t.Path, l.root) || under(l.root, t.Path) }
 		if !slices.ContainsFunc(tools, touches) {
 			continue
 		}
@@ -43,7 +43,7 @@ func outermost(paths []string) []string {
 	slices.SortFunc(paths, comparePaths)
 	out := paths[:0]
 	for _, p := range paths {
-		if len(out) == 0 || !within(out[len(out)-1], p) {
+		if len(out) == 0 || !under(out[len(out)-1], p) {
 			out = append(out, p)
 		}
 	}
@@ -58,7 +58,7 @@ func (f *finder) hide(tools []sandbox.Tool, path string) {
 		return
 	}
 	for i := range tools {
-		if t := &tools[i]; p != t.Path && within(t.Path, p) {
+		if t := &tools[i]; p != t.Path && under(t.Path, p) {
 			t.Mask = append(t.Mask, p)
 		}
 	}
@@ -67,7 +67,7 @@ func (f *finder) hide(tools []sandbox.Tool, path string) {
 // scan looks through the names in a home and in its directories.
 func (f *finder) scan(root string, hidden map[string]bool) {
 	for i := range f.layouts {
-		if l := &f.layouts[i]; l.noScan && within(l.root, root) {
+		if l := &f.layouts[i]; l.noScan && under(l.root, root) {
 			return
 		}
 	}

@@ -13,12 +13,12 @@ func systemDirs() []string {
 
 // system tells whether a resolved path is visible without being a tool.
 func system(path string) bool {
-	return slices.ContainsFunc(systemDirs(), func(d string) bool { return within(d, path) })
+	return slices.ContainsFunc(systemDirs(), func(d string) bool { return under(d, path) })
 }
 
 // plainSystem tells whether the distribution alone fills a system directory: its links lead nowhere else.
 func plainSystem(dir string) bool {
-	return !within("/usr/local", dir) && !within("/opt", dir)
+	return !under("/usr/local", dir) && !under("/opt", dir)
 }
 
 // foreign says why a PATH entry cannot work inside whatever it holds, "" if it may.
@@ -26,7 +26,7 @@ func foreign(entry string) string {
 	switch {
 	case !filepath.IsAbs(entry):
 		return "is not an absolute path"
-	case within("/snap", entry) || within("/var/lib/snapd", entry):
+	case under("/snap", entry) || under("/var/lib/snapd", entry):
 		return "snap programs need snapd, which is not inside"
 	case len(entry) >= 6 && strings.HasPrefix(entry, "/mnt/") && (len(entry) == 6 || entry[6] == '/'):
 		return "Windows programs need the host's interop, which is not inside" // /mnt/c on WSL
@@ -84,21 +84,21 @@ func (g *ground) reason(path string) string {
 	switch {
 	case path == "/" || filepath.Dir(path) == "/":
 		return "is a directory of the system"
-	case within(path, g.home):
+	case under(path, g.home):
 		return "is the home directory or holds it"
-	case g.workspace != "" && within(path, g.workspace):
+	case g.workspace != "" && under(path, g.workspace):
 		return "holds the workspace"
 	case g.inWorkspace(path):
 		return "is in the workspace, which is visible at /workspace"
-	case g.moatHome != "" && (within(path, g.moatHome) || within(g.moatHome, path)):
+	case g.moatHome != "" && (under(path, g.moatHome) || under(g.moatHome, path)):
 		return "would show moat's own records"
 	}
 	for _, a := range g.avoid {
-		if within(a, path) || within(path, a) {
+		if under(a, path) || under(path, a) {
 			return "a sandbox may have written it"
 		}
 	}
-	if within(g.home, path) {
+	if under(g.home, path) {
 		return g.reasonAtHome(path)
 	}
 	return g.reasonElsewhere(path)
@@ -110,7 +110,7 @@ func (g *ground) reasonAtHome(path string) string {
 		return "holds unrelated files"
 	}
 	for _, p := range private() {
-		if within(p, rel) {
+		if under(p, rel) {
 			return "is in a browser's data"
 		}
 	}
@@ -119,7 +119,7 @@ func (g *ground) reasonAtHome(path string) string {
 
 func (g *ground) reasonElsewhere(path string) string {
 	for _, dir := range kernelDirs() {
-		if within(dir, path) {
+		if under(dir, path) {
 			return "is in " + dir
 		}
 	}
@@ -134,7 +134,7 @@ func (g *ground) sensitivePart(path, rel string) string {
 	known := len(path) - len(rel) // up to here mixed directories are passed
 	for i := range g.layouts {
 		for _, part := range g.layouts[i].visible() {
-			if within(part, path) && !mixed(filepath.Base(part)) {
+			if under(part, path) && !mixed(filepath.Base(part)) {
 				known = max(known, len(part))
 			}
 		}
@@ -153,16 +153,16 @@ func (g *ground) sensitivePart(path, rel string) string {
 // otherHome tells whether a path outside the person's home is in somebody else's.
 func (g *ground) otherHome(path string) bool {
 	for i := range g.layouts {
-		if l := &g.layouts[i]; l.shared && within(l.root, path) {
+		if l := &g.layouts[i]; l.shared && under(l.root, path) {
 			return false
 		}
 	}
 	parent := filepath.Dir(g.home)
 	switch filepath.Base(parent) {
 	case "home", "Users", "homes":
-		if within(parent, path) {
+		if under(parent, path) {
 			return true
 		}
 	}
-	return within("/home", path) || within("/root", path) || within("/Users", path) || within("/var/home", path)
+	return under("/home", path) || under("/root", path) || under("/Users", path) || under("/var/home", path)
 }

@@ -91,14 +91,14 @@ func (p *person) check(tools []sandbox.Tool, reports []Report) {
 		if real, err := filepath.EvalSymlinks(tool.Path); err != nil || real != tool.Path {
 			p.t.Errorf("tool %s is %s without links (%v)", tool.Path, real, err)
 		}
-		if within(tool.Path, p.home) || within(tool.Path, p.want.Workspace) || within(p.want.Workspace, tool.Path) {
+		if under(tool.Path, p.home) || under(tool.Path, p.want.Workspace) || under(p.want.Workspace, tool.Path) {
 			p.t.Errorf("tool %s shows too much", tool.Path)
 		}
-		if i > 0 && (comparePaths(tools[i-1].Path, tool.Path) >= 0 || within(tools[i-1].Path, tool.Path)) {
+		if i > 0 && (comparePaths(tools[i-1].Path, tool.Path) >= 0 || under(tools[i-1].Path, tool.Path)) {
 			p.t.Errorf("tools %s and %s are not in order", tools[i-1].Path, tool.Path)
 		}
 		for _, m := range tool.Mask {
-			if real, err := filepath.EvalSymlinks(m); err != nil || real != m || m == tool.Path || !within(tool.Path, m) {
+			if real, err := filepath.EvalSymlinks(m); err != nil || real != m || m == tool.Path || !under(tool.Path, m) {
 				p.t.Errorf("mask %s of %s is %s without links (%v)", m, tool.Path, real, err)
 			}
 		}

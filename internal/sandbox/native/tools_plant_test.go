@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tree makes files below dir. A value is "x" (any content), "dir", "-> target" (a link), "exe" (a copy of a real program),
+// plant makes files below dir. A value is "x" (any content), "dir", "-> target" (a link), "exe" (a copy of a real program),
 // "MODE" or "MODE content"; everything else is content.
-func tree(t testing.TB, dir string, files map[string]string) {
+func plant(t testing.TB, dir string, files map[string]string) {
 	t.Helper()
 	for name, value := range files {
 		path := filepath.Join(dir, name)
