@@ -37,8 +37,6 @@ type etcMasker struct {
 	masks []string
 }
 
-var errTooLarge = errors.New("too many files")
-
 func (m *etcMasker) visit(name string, entry fs.DirEntry, err error) error {
 	if name == "." {
 		return err

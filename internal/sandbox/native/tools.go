@@ -52,8 +52,14 @@ type Report struct {
 	Refused string   `json:"refused"` // the reason why it is not visible; "" if it is
 }
 
-// ErrTool wraps the refusal of a path that the person asked for.
-var ErrTool = errors.New("tool cannot be made visible")
+var (
+	// ErrTool wraps the refusal of a path that the person asked for.
+	ErrTool = errors.New("tool cannot be made visible")
+
+	errLoop     = errors.New("too many levels of links")
+	errProc     = errors.New("is in /proc") // its links mean the process that reads them, which is moat
+	errTooLarge = errors.New("too many files")
+)
 
 // Refusals is the error of all asked-for paths that were refused, or nil.
 func Refusals(reports []Report) error {

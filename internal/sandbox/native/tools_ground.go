@@ -1,7 +1,6 @@
 package native
 
 import (
-	"errors"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -52,11 +51,6 @@ func (g *ground) resolved(path string) string {
 	}
 	return p
 }
-
-var (
-	errLoop = errors.New("too many levels of links")
-	errProc = errors.New("is in /proc") // its links mean the process that reads them, which is moat
-)
 
 // maxHops is the number of links in one look-up that the kernel allows (path_resolution(7)).
 const maxHops = 40

@@ -17,300 +17,6 @@ import (
 	"moat/internal/sandbox"
 )
 
-// person is a home on a real file system, with what stands beside it.
-type person struct {
-	t    testing.TB
-	root string // holds home/alice, home/bob, src, moat
-	home string
-	env  []string
-	want Wanted
-}
-
-func newPerson(t testing.TB) *person {
-	root, err := filepath.EvalSymlinks(t.TempDir())
-	must(t, err)
-	p := &person{t: t, root: root, home: filepath.Join(root, "home/alice")}
-	must(t, os.MkdirAll(p.home, 0o755))
-	must(t, os.MkdirAll(filepath.Join(root, "src/app"), 0o755))
-	p.want = Wanted{Workspace: filepath.Join(root, "src/app"), MoatHome: filepath.Join(p.home, ".moat")}
-	return p
-}
-
-// expand replaces "~" by the home and "^" by the root.
-func (p *person) expand(s string) string {
-	return strings.NewReplacer("~", p.home, "^", p.root).Replace(s)
-}
-
-// has makes files in the home; a link's target may hold "~" and "^".
-func (p *person) has(files map[string]string) {
-	p.t.Helper()
-	expanded := map[string]string{}
-	for name, value := range files {
-		expanded[name] = p.expand(value)
-	}
-	tree(p.t, p.home, expanded)
-}
-
-func (p *person) path(entries ...string) {
-	p.env = append(p.env, "PATH="+p.expand(strings.Join(entries, ":")))
-}
-
-func (p *person) set(key, value string) { p.env = append(p.env, key+"="+p.expand(value)) }
-
-func (p *person) host() Host { return Machine(p.home, p.env) }
-
-func (p *person) short(path string) string {
-	path = strings.Replace(path, p.home, "~", 1)
-	return strings.Replace(path, p.root, "^", 1)
-}
-
-// tools are the found tools as lines "~/.nvm" and "~/.nvm -.npmrc" for what is masked.
-func (p *person) tools() []string {
-	p.t.Helper()
-	tools, reports := FindTools(p.host(), p.want)
-	p.check(tools, reports)
-	var out []string
-	for _, tool := range tools {
-		line := p.short(tool.Path)
-		for _, m := range tool.Mask {
-			line += " -" + strings.TrimPrefix(m, tool.Path+"/")
-		}
-		out = append(out, line)
-	}
-	return out
-}
-
-// check holds what FindTools promises of any result.
-func (p *person) check(tools []sandbox.Tool, reports []Report) {
-	p.t.Helper()
-	again, reportsAgain := FindTools(p.host(), p.want)
-	if diff := cmp.Diff(tools, again) + cmp.Diff(reports, reportsAgain); diff != "" {
-		p.t.Errorf("a second search differs:\n%s", diff)
-	}
-	for i, tool := range tools {
-		if real, err := filepath.EvalSymlinks(tool.Path); err != nil || real != tool.Path {
-			p.t.Errorf("tool %s is %s without links (%v)", tool.Path, real, err)
-		}
-		if under(tool.Path, p.home) || under(tool.Path, p.want.Workspace) || under(p.want.Workspace, tool.Path) {
-			p.t.Errorf("tool %s shows too much", tool.Path)
-		}
-		if i > 0 && (comparePaths(tools[i-1].Path, tool.Path) >= 0 || under(tools[i-1].Path, tool.Path)) {
-			p.t.Errorf("tools %s and %s are not in order", tools[i-1].Path, tool.Path)
-		}
-		for _, m := range tool.Mask {
-			if real, err := filepath.EvalSymlinks(m); err != nil || real != m || m == tool.Path || !under(tool.Path, m) {
-				p.t.Errorf("mask %s of %s is %s without links (%v)", m, tool.Path, real, err)
-			}
-		}
-	}
-}
-
-// refusals are the refused paths with their reasons.
-func (p *person) refusals() map[string]string {
-	_, reports := FindTools(p.host(), p.want)
-	out := map[string]string{}
-	for _, r := range reports {
-		if r.Refused != "" {
-			out[p.short(r.Path)] = r.Refused
-		}
-	}
-	return out
-}
-
-func TestFindTools(t *testing.T) {
-	tests := map[string]struct {
-		files map[string]string
-		path  []string
-		env   map[string]string
-		want  []string
-	}{
-		"nothing": {path: []string{"/usr/bin", "/bin"}},
-		"nvm": {
-			files: map[string]string{
-				".nvm/versions/node/v22.1.0/bin/node":                            "exe",
-				".nvm/versions/node/v22.1.0/bin/npm":                             "-> ../lib/node_modules/npm/bin/npm-cli.js",
-				".nvm/versions/node/v22.1.0/lib/node_modules/npm/bin/npm-cli.js": "755 #!",
-				".nvm/versions/node/v22.1.0/etc/npmrc":                           "//r/:_authToken=x",
-				".nvm/.npmrc":                                                    "x", ".nvm/nvm.sh": "x",
-			},
-			path: []string{"~/.nvm/versions/node/v22.1.0/bin", "/usr/bin"},
-			want: []string{"~/.nvm -.npmrc -versions/node/v22.1.0/etc/npmrc"},
-		},
-		"nvm by variable, elsewhere": {
-			files: map[string]string{".config/nvm/nvm.sh": "x", ".config/gh/hosts.yml": "x"},
-			env:   map[string]string{"NVM_DIR": "~/.config/nvm"},
-			want:  []string{"~/.config/nvm"},
-		},
-		"fnm through its link of the shell": {
-			files: map[string]string{
-				".local/share/fnm/node-versions/v20/installation/bin/node": "exe",
-				"run/fnm_multishells/1_2":                                  "-> ~/.local/share/fnm/node-versions/v20/installation",
-			},
-			path: []string{"~/run/fnm_multishells/1_2/bin"},
-			want: []string{"~/.local/share/fnm"},
-		},
-		"npm link to a project": {
-			files: map[string]string{
-				".npm-global/bin/tool":              "-> ../lib/node_modules/tool/cli.js",
-				".npm-global/lib/node_modules/tool": "-> ~/code/tool",
-				".npm-global/etc/npmrc":             "x",
-				"code/tool/cli.js":                  "755 #!",
-				"code/tool/package.json":            "{}",
-				"code/tool/.env":                    "KEY=1",
-				"code/other/secret.js":              "x",
-			},
-			path: []string{"~/.npm-global/bin"},
-			want: []string{"~/.npm-global/bin", "~/.npm-global/lib", "~/code/tool -.env"},
-		},
-		"rustup and cargo": {
-			files: map[string]string{
-				".cargo/bin/rustup": "exe", ".cargo/bin/cargo": "-> rustup", ".cargo/credentials.toml": "x", ".cargo/credentials": "x",
-				".cargo/config.toml": "[registries.x]\ntoken = \"x\"", ".rustup/toolchains/stable/bin/cargo": "exe",
-			},
-			path: []string{"~/.cargo/bin"},
-			want: []string{"~/.cargo -config.toml -credentials -credentials.toml", "~/.rustup"},
-		},
-		"cargo settings without secrets stay": {
-			files: map[string]string{".cargo/bin/x": "exe", ".cargo/config.toml": "[build]\njobs = 2"},
-			path:  []string{"~/.cargo/bin"},
-			want:  []string{"~/.cargo"},
-		},
-		"pyenv": {
-			files: map[string]string{".pyenv/shims/python": "755 #!", ".pyenv/versions/3.12.1/bin/python": "exe"},
-			path:  []string{"~/.pyenv/shims", "~/.pyenv/bin"},
-			want:  []string{"~/.pyenv"},
-		},
-		"claude, pipx and uv in ~/.local/bin": {
-			files: map[string]string{
-				".local/bin/claude":                               "-> ~/.local/share/claude/versions/2.0.1",
-				".local/share/claude/versions/2.0.1":              "exe",
-				".local/share/claude/history":                     "x",
-				".claude/.credentials.json":                       "x",
-				".local/bin/black":                                "-> ../share/pipx/venvs/black/bin/black",
-				".local/share/pipx/venvs/black/bin/black":         "755 #!",
-				".local/share/pipx/venvs/black/bin/python":        "-> ~/.local/share/uv/python/cpython-3.13/bin/python3",
-				".local/share/pipx/venvs/black/pyvenv.cfg":        "x",
-				".local/share/uv/python/cpython-3.13/bin/python3": "exe",
-				".local/bin/ruff":                                 "-> ~/.local/share/uv/tools/ruff/bin/ruff",
-				".local/share/uv/tools/ruff/bin/ruff":             "exe",
-				".local/share/uv/credentials/credentials.toml":    "x",
-				".local/share/keyrings/login.keyring":             "x",
-				".local/lib/python3.11/site-packages/a.py":        "x",
-				".local/bin/goose":                                "exe",
-			},
-			path: []string{"~/.local/bin"},
-			want: []string{"~/.local/bin", "~/.local/lib", "~/.local/share/claude/versions", "~/.local/share/pipx", "~/.local/share/uv/python", "~/.local/share/uv/tools"},
-		},
-		"an agent that is started by an alias": {
-			files: map[string]string{".claude/local/claude": "755 #!", ".claude/.credentials.json": "x", ".claude/projects/x.jsonl": "x"},
-			want:  []string{"~/.claude/local"},
-		},
-		"codex beside its credentials": {
-			files: map[string]string{
-				".local/bin/codex":                   "-> ~/.codex/packages/standalone/current/codex",
-				".codex/packages/standalone/1/codex": "exe", ".codex/packages/standalone/current": "-> 1",
-				".codex/auth.json": "x", ".codex/sessions/1": "x",
-			},
-			path: []string{"~/.local/bin"},
-			want: []string{"~/.codex/packages", "~/.local/bin"},
-		},
-		"asdf reads a file in the home": {
-			files: map[string]string{".asdf/shims/ruby": "755 #!", ".tool-versions": "ruby 3.3"},
-			path:  []string{"~/.asdf/shims"},
-			want:  []string{"~/.asdf", "~/.tool-versions"},
-		},
-		"go shows programs and modules, not sources": {
-			files: map[string]string{"go/bin/dlv": "exe", "go/pkg/mod/x/go.mod": "x", "go/src/private/main.go": "x", "sdk/go1.26/bin/go": "exe", "sdk/mine/x": "x"},
-			path:  []string{"~/go/bin", "~/sdk/go1.26/bin"},
-			want:  []string{"~/go/bin", "~/go/pkg", "~/sdk/go1.26"},
-		},
-		"sdkman, deno, bun, volta, pnpm, mise": {
-			files: map[string]string{
-				".sdkman/candidates/java/current": "-> 21", ".sdkman/candidates/java/21/bin/java": "exe",
-				".sdkman/candidates/maven/3/conf/settings.xml": "x",
-				".deno/bin/deno": "exe", ".bun/bin/bun": "exe", ".bun/bin/bunx": "-> bun", ".bunfig.toml": "x", ".volta/bin/node": "-> volta-shim",
-				".volta/bin/volta-shim": "exe", ".local/share/pnpm/pnpm": "exe", ".local/share/mise/installs/node/22/bin/node": "exe",
-				".local/share/mise/installs/node/22/etc/npmrc": "x",
-			},
-			path: []string{"~/.sdkman/candidates/java/current/bin", "~/.deno/bin", "~/.bun/bin", "~/.volta/bin", "~/.local/share/pnpm", "~/.local/share/mise/installs/node/22/bin"},
-			want: []string{
-				"~/.bun", "~/.deno", "~/.local/share/mise -installs/node/22/etc/npmrc", "~/.local/share/pnpm",
-				"~/.sdkman -candidates/maven/3/conf/settings.xml", "~/.volta",
-			},
-		},
-		"homebrew without its services' data": {
-			files: map[string]string{
-				"../linuxbrew/.linuxbrew/bin/jq": "-> ../Cellar/jq/1/bin/jq", "../linuxbrew/.linuxbrew/Cellar/jq/1/bin/jq": "exe",
-				"../linuxbrew/.linuxbrew/var/mysql/ibdata": "x", "../linuxbrew/.linuxbrew/var/homebrew/linked/jq": "x",
-				"../linuxbrew/.linuxbrew/etc/ca.pem": "-----BEGIN CERTIFICATE-----",
-			},
-			path: []string{"^/home/linuxbrew/.linuxbrew/bin"},
-			env:  map[string]string{"HOMEBREW_PREFIX": "^/home/linuxbrew/.linuxbrew"},
-			want: []string{"^/home/linuxbrew/.linuxbrew -var/mysql"},
-		},
-		"conda keeps its certificates, not its tokens": {
-			files: map[string]string{
-				"miniconda3/condabin/conda": "755 #!", "miniconda3/.condarc": "channels: x", "miniconda3/ssl/cacert.pem": "-----BEGIN CERTIFICATE-----",
-				"miniconda3/ssl/own.pem": "-----BEGIN PRIVATE KEY-----", "miniconda3/envs/a/.condarc": "x",
-			},
-			path: []string{"~/miniconda3/condabin"},
-			want: []string{"~/miniconda3 -.condarc -envs/a/.condarc -ssl/own.pem"},
-		},
-		"an unknown directory shows itself": {
-			files: map[string]string{".fly/bin/flyctl": "exe", ".fly/config.yml": "access_token: x", "bin/mine": "exe", "bin/.env": "x", "bin/id_ed25519": "x"},
-			path:  []string{"~/.fly/bin", "~/bin"},
-			want:  []string{"~/.fly/bin", "~/bin -.env -id_ed25519"},
-		},
-		"links to programs elsewhere": {
-			files: map[string]string{
-				"bin/idea": "-> ~/apps/idea/bin/idea.sh", "apps/idea/bin/idea.sh": "755 #!", "apps/idea/lib/a.jar": "x", "apps/notes.txt": "x",
-				"bin/app": "-> ~/Downloads/app.AppImage", "Downloads/app.AppImage": "exe", "Downloads/taxes.pdf": "x",
-				"bin/eslint": "-> ~/code/web/node_modules/eslint/bin/eslint.js", "code/web/node_modules/eslint/bin/eslint.js": "755 #!",
-				"code/web/node_modules/eslint/package.json": "{}", "code/web/.env": "x",
-				"bin/notes": "-> ~/diary.txt", "diary.txt": "x",
-			},
-			path: []string{"~/bin"},
-			want: []string{"~/Downloads/app.AppImage", "~/apps/idea", "~/bin", "~/code/web/node_modules"},
-		},
-		"a virtual environment's interpreter": {
-			files: map[string]string{
-				"bin/tool": "-> ~/venvs/t/bin/tool", "venvs/t/bin/tool": "755 #!", "venvs/t/pyvenv.cfg": "x",
-				"venvs/t/bin/python": "-> ~/.pyenv/versions/3.12/bin/python", ".pyenv/versions/3.12/bin/python": "exe",
-			},
-			path: []string{"~/bin"},
-			want: []string{"~/.pyenv", "~/bin", "~/venvs/t"},
-		},
-		"an unknown prefix shows what its programs load": {
-			files: map[string]string{"apps/jdk/bin/java": "exe", "apps/jdk/lib/modules": "x", "apps/jdk/conf/x": "x", "apps/jdk/diary": "x", "bin/y": "exe", "lib/z": "x"},
-			path:  []string{"~/apps/jdk/bin", "~/bin"},
-			want:  []string{"~/apps/jdk/bin", "~/apps/jdk/conf", "~/apps/jdk/lib", "~/bin"},
-		},
-		"nested ones are one": {
-			files: map[string]string{"x/bin/a": "exe", "x/bin/sub/b": "exe", "x/bin-2/c": "exe", "x/bin/sub/.npmrc": "x"},
-			path:  []string{"~/x/bin/sub", "~/x/bin", "~/x/bin-2"},
-			want:  []string{"~/x/bin -sub/.npmrc", "~/x/bin-2"},
-		},
-		"a linked credential hides what it leads to": {
-			files: map[string]string{"x/bin/a": "exe", "x/bin/.npmrc": "-> deep/deeper/rc1", "x/bin/deep/deeper/rc1": "x", "x/bin/.netrc": "-> ~/.netrc", ".netrc": "x"},
-			path:  []string{"~/x/bin"},
-			want:  []string{"~/x/bin -deep/deeper/rc1"},
-		},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			p := newPerson(t)
-			p.has(tt.files)
-			p.path(tt.path...)
-			for k, v := range tt.env {
-				p.set(k, v)
-			}
-			if diff := cmp.Diff(tt.want, p.tools()); diff != "" {
-				t.Errorf("tools (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
 // What must never be visible, however PATH, links, variables and the person's own list lead there.
 func TestFindToolsRefuses(t *testing.T) {
 	files := map[string]string{
@@ -356,7 +62,7 @@ func TestFindToolsRefuses(t *testing.T) {
 		t.Run(path, func(t *testing.T) {
 			p := newPerson(t)
 			p.has(files)
-			must(t, os.Chmod(filepath.Join(p.home, "open"), 0o777))
+			okay(t, os.Chmod(filepath.Join(p.home, "open"), 0o777))
 			p.path(path)
 			if got := p.tools(); got != nil {
 				t.Errorf("PATH entry makes %q visible", got)
@@ -371,7 +77,7 @@ func TestFindToolsRefuses(t *testing.T) {
 			}
 			asked := newPerson(t)
 			asked.has(files)
-			must(t, os.Chmod(filepath.Join(asked.home, "open"), 0o777))
+			okay(t, os.Chmod(filepath.Join(asked.home, "open"), 0o777))
 			asked.want.Paths = []string{asked.expand(path)}
 			if got := asked.tools(); got != nil {
 				t.Errorf("asking makes %q visible", got)
@@ -433,7 +139,7 @@ func TestFindToolsAsked(t *testing.T) {
 		t.Errorf("tools (-want +got):\n%s", diff)
 	}
 	_, reports := FindTools(p.host(), p.want)
-	must(t, Refusals(reports))
+	okay(t, Refusals(reports))
 
 	p.want.Paths = []string{"sdk2", "~/gone", "~/.npmrc", "~bob/x", "/dev/null"}
 	_, reports = FindTools(p.host(), p.want)
@@ -473,7 +179,7 @@ func TestFindToolsReports(t *testing.T) {
 func TestToolLinks(t *testing.T) {
 	p := newPerson(t)
 	p.has(map[string]string{".nvm/versions/node/v1/bin/node": "exe", ".nvm/current": "-> versions/node/v1"})
-	must(t, os.Symlink("home", filepath.Join(p.root, "people")))
+	okay(t, os.Symlink("home", filepath.Join(p.root, "people")))
 	real := p.home
 	p.home = filepath.Join(p.root, "people/alice")
 	p.path("~/.nvm/current/bin")
@@ -595,7 +301,7 @@ func FuzzSecretContent(f *testing.F) {
 // On this machine, whatever it has: the promises of FindTools hold.
 func TestFindToolsOfThisMachine(t *testing.T) {
 	home, err := os.UserHomeDir()
-	must(t, err)
+	okay(t, err)
 	p := &person{t: t, root: "/nonexistent", home: home, env: os.Environ(), want: Wanted{Workspace: t.TempDir(), MoatHome: home + "/.moat"}}
 	start := time.Now()
 	tools, reports := FindTools(p.host(), p.want)
@@ -609,7 +315,7 @@ func TestFindToolsOfThisMachine(t *testing.T) {
 
 func BenchmarkFindTools(b *testing.B) {
 	home, err := os.UserHomeDir()
-	must(b, err)
+	okay(b, err)
 	for b.Loop() {
 		FindTools(Machine(home, os.Environ()), Wanted{Workspace: "/nonexistent", MoatHome: home + "/.moat"})
 	}
