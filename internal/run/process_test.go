@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -49,8 +50,10 @@ func play(role string) error {
 		}
 		return sayAndWait(f.Record().ID)
 	case "create": // makes runs until it is killed
+		p := typicalPlan()
+		p.Name = ""
 		for {
-			f, err := h.Create(typicalPlan(), time.Now())
+			f, err := h.Create(p, time.Now())
 			if err != nil {
 				return err
 			}
@@ -84,6 +87,13 @@ func play(role string) error {
 	case "probe": // whether the home can be used
 		_, err := h.Create(plan.Plan{}, time.Now())
 		return err
+	case "get":
+		e, err := h.Get(arg)
+		if err != nil {
+			return err
+		}
+		fmt.Println(e.ID, e.State, e.Locked)
+		return nil
 	case "remove":
 		return removeTree(arg)
 	}
@@ -166,6 +176,15 @@ func (c *child) kill() {
 		_ = c.Process.Kill()
 		_ = c.Wait()
 	}
+}
+
+func atoi(t testing.TB, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // finish closes the child's stdin and waits for its end.
