@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -148,47 +147,6 @@ func TestTornRecord(t *testing.T) {
 	}
 	if err := h.Destroy(rec.ID); err != nil {
 		t.Errorf("a damaged run cannot be destroyed: %v", err)
-	}
-}
-
-// Whatever stands in run.json's place is refused at once: nothing is followed, and nothing is waited for.
-func TestOddRecords(t *testing.T) {
-	_, valid := stored(t)
-	for what, place := range map[string]func(path string) error{
-		"missing":  func(string) error { return nil },
-		"a FIFO":   func(path string) error { return syscall.Mkfifo(path, 0o600) },
-		"a link":   func(path string) error { return os.Symlink("elsewhere", path) },
-		"a folder": func(path string) error { return os.Mkdir(path, 0o700) },
-		"a device": func(path string) error { return os.Symlink("/dev/zero", path) },
-		"huge": func(path string) error {
-			return errors.Join(os.WriteFile(path, valid, 0o600), os.Truncate(path, 1<<40))
-		},
-		"another's":  func(path string) error { return os.WriteFile(path, valid, 0o600) },
-		"zeroes":     func(path string) error { return os.WriteFile(path, make([]byte, 700), 0o600) },
-		"only space": func(path string) error { return os.WriteFile(path, []byte(" \n"), 0o600) },
-	} {
-		h := newHome(t)
-		rec := plant(t, h, finished("web", noon))
-		dir := h.Dir(rec.ID)
-		if err := os.Rename(filepath.Join(dir, FileRecord), filepath.Join(dir, "elsewhere")); err != nil {
-			t.Fatal(err)
-		}
-		if err := place(filepath.Join(dir, FileRecord)); err != nil {
-			t.Fatal(err)
-		}
-		_, err := h.Get(rec.ID)
-		if !errors.As(err, new(*DamagedError)) {
-			t.Errorf("%s: Get: %v", what, err)
-		}
-		if list, err := h.List(true); err != nil || len(list.Runs) != 0 || len(list.Problems) != 1 {
-			t.Errorf("%s: List: %+v, %v", what, list, err)
-		}
-		if _, err := h.Adopt(rec.ID); !errors.As(err, new(*DamagedError)) {
-			t.Errorf("%s: Adopt: %v", what, err)
-		}
-		if err := h.Destroy(rec.ID); err != nil {
-			t.Errorf("%s: Destroy: %v", what, err)
-		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package run
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -54,31 +53,4 @@ func typicalPlan() plan.Plan {
 		p.Tools = append(p.Tools, sandbox.Tool{Path: "/home/somebody/" + tool, Mask: []string{"credentials.toml", ".npmrc"}})
 	}
 	return p
-}
-
-func BenchmarkList1000(b *testing.B) {
-	h := newHome(b)
-	for i := range 1000 {
-		rec := finished(fmt.Sprintf("brave-otter-%d", i), noon.Add(time.Duration(i)*time.Second))
-		rec.Plan = typicalPlan()
-		plant(b, h, rec)
-	}
-	for b.Loop() {
-		list, err := h.List(true)
-		if err != nil || len(list.Runs) != 1000 || len(list.Problems) != 0 {
-			b.Fatalf("%d runs, %d problems, %v", len(list.Runs), len(list.Problems), err)
-		}
-	}
-}
-
-func BenchmarkCreate(b *testing.B) {
-	h := newHome(b)
-	for b.Loop() {
-		f, err := h.Create(typicalPlan(), time.Now())
-		if err != nil {
-			b.Fatal(err)
-		}
-		do(b, f, EventStart, EventError)
-		_ = f.Close()
-	}
 }
