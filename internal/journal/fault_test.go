@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -206,5 +207,47 @@ func TestFailedSyncIsToldAndVouchesForNothing(t *testing.T) {
 	})
 	if f := load(t, root); wholeRecords(int64(len(f.idx))) != 2 {
 		t.Errorf("%d records: a checkpoint after a failed sync", wholeRecords(int64(len(f.idx))))
+	}
+}
+
+// hookedFile does something while it is being synced.
+type hookedFile struct {
+	diskFile
+	during func()
+}
+
+func (f hookedFile) Datasync() error {
+	f.during()
+	return f.diskFile.Datasync()
+}
+
+func TestCheckpointLeavesOutWhatCameDuringTheSync(t *testing.T) {
+	root := openRoot(t, t.TempDir())
+	write(t, root)
+	log, err := openFile(root, LogName, os.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	idx, err := openFile(root, IndexName, os.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o *Output
+	during := sync.OnceFunc(func() { appendAll(t, o, piece{1, Stdout, "during"}, piece{2, Stderr, "that"}) })
+	o = newOutput(hookedFile{diskFile{log}, during}, diskFile{idx}, extent{written: true})
+	defer o.Close()
+	appendAll(t, o, piece{0, Stdout, "before"})
+	if err := o.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	// Of "before" nothing may be checked any more, of the others everything.
+	for at, want := range map[int]int64{0: 16, len("before"): 6, len("beforeduring"): 12} {
+		f := load(t, root)
+		f.log[at] ^= 0x10
+		copied := openRoot(t, t.TempDir())
+		f.store(t, copied)
+		if r := openReader(t, copied); r.End() != want {
+			t.Errorf("byte %d changed: the output ends at %d, want %d", at, r.End(), want)
+		}
 	}
 }

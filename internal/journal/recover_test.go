@@ -319,3 +319,14 @@ func TestNoOutput(t *testing.T) {
 		t.Errorf("end %d, tail %d, %v", r.End(), off, err)
 	}
 }
+
+func TestReaderThatCameBeforeTheWriter(t *testing.T) {
+	root := openRoot(t, t.TempDir())
+	files{}.store(t, root)
+	r := openReader(t, root)
+	write(t, root, mixed...)
+	if end, err := r.Refresh(); err != nil || end != int64(len(text(mixed))) {
+		t.Errorf("end %d, %v", end, err)
+	}
+	diff(t, mixed, chunks(t, r, 0, r.End()))
+}
