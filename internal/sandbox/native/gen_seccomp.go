@@ -1,7 +1,7 @@
 //go:build generate
 
 // Command gen_seccomp turns Docker's default seccomp profile into the tables of package native, so that neither the
-// profile nor what reads it is part of the program.
+// profile nor what reads it is part of the program. "go generate" runs it.
 package main
 
 import (
