@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -60,8 +61,8 @@ func (g *guest) start(s *session, m line.Spawn) (*process, error) {
 	if len(g.processes) >= line.MaxProcesses {
 		return nil, fmt.Errorf("%d commands are running or were not released", len(g.processes))
 	}
-	if m.Env == nil {
-		m.Env = g.env
+	if m.Env == nil || m.Inherit {
+		m.Env = overlay(g.env, m.Env)
 	}
 	if m.Dir == "" {
 		m.Dir = "/"
@@ -89,6 +90,17 @@ func (g *guest) start(s *session, m line.Spawn) (*process, error) {
 	p := newProcess(g, m.Process, pid, s)
 	p.run(st)
 	return p, nil
+}
+
+// overlay is base with the variables of over in the place of those of the same name.
+func overlay(base, over []string) []string {
+	env := slices.Clone(base)
+	for _, kv := range over {
+		name, _, _ := strings.Cut(kv, "=")
+		env = slices.DeleteFunc(env, func(other string) bool { return strings.HasPrefix(other, name+"=") })
+		env = append(env, kv)
+	}
+	return env
 }
 
 func newProcess(g *guest, id uint32, pid int, s *session) *process {

@@ -147,7 +147,7 @@ type Spawn struct {
 	Process uint32   `json:"process"`
 	Args    []string `json:"-"`                 // Args[0] is looked up in the PATH of Env
 	Env     []string `json:"-"`                 // KEY=value; the whole environment. Nil: the environment of Main
-	Inherit bool     `json:"inherit,omitempty"` // put Env over the environment of Main instead
+	Inherit bool     `json:"inherit,omitempty"` // put Env over the environment of Main
 	Dir     string   `json:"-"`                 // empty: the root directory
 	Stdin   bool     `json:"stdin"`             // a pipe (or the terminal) takes Input; otherwise /dev/null
 	TTY     bool     `json:"tty"`
