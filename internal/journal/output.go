@@ -32,6 +32,7 @@ type Output struct {
 	state    sync.Mutex
 	shown    int64         // end of the last whole record
 	shownAt  time.Time     // its time; zero if there is none
+	tape     int64         // records that readers can see
 	news     chan struct{} // closed when shown grows or closed is set; nil if nobody waits
 	closed   bool
 	unsynced int64 // bytes, records included, that no finished sync covers
@@ -95,7 +96,7 @@ func cutBack(idx, log *os.File, e *extent, cut Recovery) error {
 }
 
 func newOutput(log, idx file, e extent) *Output {
-	o := &Output{log: log, idx: idx, extent: e, shown: e.end, unsynced: e.pending}
+	o := &Output{log: log, idx: idx, extent: e, shown: e.end, tape: e.records, unsynced: e.pending}
 	if e.records > 0 {
 		o.shownAt = time.Unix(0, e.last).UTC()
 	}
@@ -170,6 +171,7 @@ func (o *Output) show(n, at int64) {
 	o.state.Lock()
 	defer o.state.Unlock()
 	o.shown += n
+	o.tape = o.records
 	o.shownAt = time.Unix(0, at).UTC()
 	o.unsynced += n + recordSize
 	if o.news != nil {

@@ -22,6 +22,7 @@ type kind uint8
 const (
 	kindOutput     kind = 1 // value: CRC of the bytes
 	kindCheckpoint kind = 2 // value: how many records directly before it are not known to be on the disk
+	kindResize     kind = 3 // value: rows and columns of the terminal, 16 bits each
 )
 
 // record is one entry of the index.

@@ -103,7 +103,7 @@ func (s *supervisor) open() error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("open the run's output record: %w", err), dir.Close())
 	}
-	if cut != (journal.Recovery{}) {
+	if cut.Torn() {
 		s.Logger.Warn("the output record was cut back to its last whole piece", "cut", cut)
 	}
 	s.dir, s.output = dir, output
