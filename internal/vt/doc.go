@@ -1,0 +1,2 @@
+// Package vt is the screen model.
+package vt

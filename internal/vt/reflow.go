@@ -1,0 +1,120 @@
+package vt
+
+// rewrapper lays out the cells of logical lines in rows of a width.
+type rewrapper struct {
+	cols int
+	size lineSize
+	line []cell
+	emit func(row) // the row's cells are only valid during the call
+}
+
+// fits reports whether c, coming next, would begin a new row.
+func (w *rewrapper) fits(c cell) bool {
+	return len(w.line) == w.cols || len(w.line) == w.cols-1 && c.attr&attrWide != 0
+}
+
+// add appends cells to the current line. Fillers are dropped and made anew.
+func (w *rewrapper) add(cells []cell) {
+	for i := 0; i < len(cells); i++ {
+		c := cells[i]
+		switch {
+		case c.attr&attrFiller != 0:
+			continue
+		case c.attr&attrWide != 0 && w.cols < 2:
+			i++ // it has no room at all
+			continue
+		case w.fits(c):
+			w.flush(true)
+		}
+		w.line = append(w.line, c)
+	}
+}
+
+// end ends the line; wrapped if it goes on in a row that somebody else paints.
+func (w *rewrapper) end(wrapped bool) {
+	w.flush(wrapped)
+	w.size = lineSingle
+}
+
+func (w *rewrapper) flush(wrapped bool) {
+	used := len(w.line)
+	for len(w.line) < w.cols {
+		c := cell{}
+		if wrapped {
+			c.attr = attrFiller
+			used = w.cols
+		}
+		w.line = append(w.line, c)
+	}
+	w.emit(row{cells: w.line, used: used, wrapped: wrapped, size: w.size})
+	w.line = w.line[:0]
+}
+
+// Resize changes the size. The main screen's lines are wrapped anew, and rows
+// go to and come from its scrollback; the alternate screen is cut or padded.
+func (t *Terminal) Resize(cols, rows int) {
+	cols, rows = clampSize(cols, rows)
+	if cols == t.cols && rows == t.rows {
+		return
+	}
+	t.last.valid = false
+	onMain := t.cur == &t.main
+	cursor := point{t.x, t.y}
+	if !onMain {
+		cursor = point{t.main.saved.x, t.main.saved.y}
+	}
+	cursor = t.resizeMain(cols, rows, cursor)
+	shift := 0
+	if t.alt.ring != nil {
+		shift = t.alt.cut(cols, rows, t.y)
+	}
+	tabs := make([]bool, cols)
+	copy(tabs, t.tabs)
+	defaultTabs(tabs, len(t.tabs))
+	t.cols, t.rows, t.tabs = cols, rows, tabs
+	t.resetMargins()
+	if onMain {
+		t.setResizedCursor(cursor)
+	} else {
+		t.setResizedCursor(point{t.x, t.y - shift})
+	}
+	t.alt.cols, t.alt.rows = cols, rows
+	t.reportResize()
+}
+
+// setResizedCursor keeps a pending wrap where the cursor is still at the edge.
+func (t *Terminal) setResizedCursor(p point) {
+	pending := t.pending
+	t.moveTo(p.x, p.y)
+	t.pending = pending && t.x == t.cols-1
+	if pending && p.x < t.cols-1 {
+		t.x++
+	}
+}
+
+// point is a position on a screen.
+type point struct{ x, y int }
+
+// cut makes a grid without scrollback cols by rows: rows below the cursor go
+// first, then rows at the top. It returns how many of those.
+func (g *grid) cut(cols, rows, cursorY int) (top int) {
+	if g.rows > rows {
+		top = max(0, cursorY+1-rows)
+	}
+	old := *g
+	*g = newGrid(cols, rows)
+	for y := range min(rows, old.rows-top) {
+		g.row(y).copyFrom(old.row(y + top))
+	}
+	return top
+}
+
+// copyFrom copies what fits; a wide character that is cut in half is blanked.
+func (r *row) copyFrom(src *row) {
+	n := min(len(r.cells), src.used)
+	copy(r.cells, src.cells[:n])
+	if n > 0 && n < len(src.cells) && src.cells[n].attr&attrTail != 0 {
+		r.cells[n-1] = r.cells[n-1].blank()
+	}
+	r.used, r.wrapped, r.size = n, src.wrapped && len(r.cells) == len(src.cells), src.size
+}

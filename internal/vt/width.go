@@ -1,0 +1,28 @@
+package vt
+
+import "github.com/clipperhouse/displaywidth"
+
+// runeWidth is how many columns r takes by itself: 0, 1 or 2. It is the
+// library's idea but for code points on which terminals agree with wcwidth
+// instead: they look at one code point at a time unless mode 2027 is set.
+func runeWidth(r rune) int {
+	switch {
+	case r == 0xad:
+		return 1 // soft hyphen
+	case r >= 0x1160 && r <= 0x11ff, r >= 0xd7b0 && r <= 0xd7fb:
+		return 0 // medial vowels and final consonants join their syllable
+	case r >= 0x1f1e6 && r <= 0x1f1ff:
+		return 1 // one regional indicator
+	}
+	return displaywidth.Rune(r)
+}
+
+// clusterWidth is the width of s and whether it is one grapheme cluster.
+func clusterWidth(s []byte) (width int, one bool) {
+	g := displaywidth.BytesGraphemes(s)
+	if !g.Next() {
+		return 0, false
+	}
+	width = g.Width()
+	return width, !g.Next()
+}
