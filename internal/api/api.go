@@ -60,6 +60,8 @@ const (
 	KindOutput    byte = 'o' // supervisor: binary, see Output
 	KindInputDone byte = 'i' // supervisor: binary, uint64: input taken
 	KindNotice    byte = 'n' // supervisor: Notice
+	KindRepaint   byte = 'r' // supervisor, terminals only: Repaint; Paint frames with its bytes follow
+	KindPaint     byte = 'p' // supervisor: bytes for the terminal
 	KindExit      byte = 'x' // supervisor, last: Exit
 	KindFailed    byte = 'f' // supervisor, last: Failed
 	KindGone      byte = 'g' // supervisor, last: Gone
@@ -80,6 +82,26 @@ type Attach struct {
 	From     int64  `json:"from"`             // first output byte wanted
 	Source   uint64 `json:"source,omitempty"` // of the input; 0: this client sends none
 	ReadOnly bool   `json:"read_only,omitempty"`
+
+	// Terminal is set by a client that shows the run's terminal on its own. Then From is not looked at: what comes
+	// first is a Repaint, and another one whenever the client is too slow to be shown everything.
+	Terminal *Terminal `json:"terminal,omitempty"`
+}
+
+// Terminal is a client's own terminal.
+type Terminal struct {
+	Size Size `json:"size"`
+	// Key names the terminal, so that one which comes back is not shown again what it has scrolled off its screen. Empty:
+	// it is never known.
+	Key          string `json:"key,omitempty"`
+	NoScrollback bool   `json:"no_scrollback,omitempty"`
+}
+
+// Repaint announces what brings the client's terminal, after a reset, to where the run's is.
+type Repaint struct {
+	Bytes  int   `json:"bytes"`  // in the Paint frames that follow
+	Offset int64 `json:"offset"` // of the output that comes next
+	Again  bool  `json:"again"`  // not the first one of this stream
 }
 
 // Exec starts a further command in the sandbox and attaches to it.

@@ -37,6 +37,12 @@ func (o *Output) Resize(at time.Time, size Size) error {
 	return nil
 }
 
+// Position returns where the tape goes on.
+func (o *Output) Position() int64 {
+	_, tape, _ := o.watch(func() bool { return false })
+	return tape
+}
+
 // WaitTape blocks until the tape goes on after position after. It ends as Wait does.
 func (o *Output) WaitTape(ctx context.Context, after int64) error {
 	for {

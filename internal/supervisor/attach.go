@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 
 	"golang.org/x/sync/errgroup"
@@ -13,18 +14,20 @@ import (
 	"moat/internal/frame"
 	"moat/internal/journal"
 	"moat/internal/line"
+	"moat/internal/session"
 )
 
 // stream is the two bodies of an attach or exec call, as frames.
 type stream struct {
 	client
-	in *frame.Reader
+	in   *frame.Reader
+	body io.Closer // what in reads from
 }
 
 // openStream answers the call's header and reads its first frame.
 func openStream(w http.ResponseWriter, r *http.Request, want byte) (*stream, []byte, error) {
 	control := http.NewResponseController(w)
-	st := &stream{in: frame.NewReader(r.Body)}
+	st := &stream{in: frame.NewReader(r.Body), body: r.Body}
 	st.frames, st.flush = frame.NewWriter(w), control.Flush
 	kind, payload, err := st.in.Next()
 	switch {
@@ -58,16 +61,29 @@ func (srv *server) attach(w http.ResponseWriter, r *http.Request) {
 	}
 	box := s.clients.add(&st.client)
 	defer s.clients.remove(&st.client)
+	s.endStream(s.serve(r.Context(), st, req, box))
+}
+
+// serve serves a client until it or the run is gone.
+func (s *supervisor) serve(ctx context.Context, st *stream, req api.Attach, box *mailbox) error {
 	if err := st.send(api.KindStarted, api.Encode(api.Started{InputDone: s.inputTaken(st.source)})); err != nil {
-		s.endStream(err)
-		return
+		return err
 	}
-	group, ctx := errgroup.WithContext(r.Context())
-	defer context.AfterFunc(ctx, func() { r.Body.Close() })() // ends a read that waits
+	send := func(ctx context.Context) error { return s.sendOutput(ctx, st, req.From) }
+	if req.Terminal != nil && s.terminal != nil {
+		if !req.ReadOnly {
+			s.arrange(func(z *session.Sizes) { z.Active(st, sizeOf(req.Terminal.Size)) })
+			defer s.arrange(func(z *session.Sizes) { z.Left(st) })
+		}
+		defer s.terminal.remember(req.Terminal)
+		send = func(ctx context.Context) error { return s.sendScreen(ctx, st, req.Terminal) }
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	defer context.AfterFunc(ctx, func() { st.body.Close() })() // ends a read that waits
 	group.Go(func() error { return s.forwardInput(st) })
-	group.Go(func() error { return s.sendOutput(ctx, st, req.From) })
+	group.Go(func() error { return send(ctx) })
 	group.Go(func() error { return s.sendNews(ctx, &st.client, box) })
-	s.endStream(group.Wait())
+	return group.Wait()
 }
 
 // endStream notes why a client's stream ended.
@@ -90,22 +106,24 @@ func (s *supervisor) sendOutput(ctx context.Context, st *stream, from int64) err
 	defer reader.Close()
 	for {
 		ended := s.isEnded()
-		if from, err = sendRecorded(st, reader, from); err != nil {
+		if from, err = sendRecorded(st, reader, from, math.MaxInt64); err != nil {
 			return err
 		}
 		if ended {
-			break
+			return s.sendEnd(st)
 		}
 		if err := s.waitNews(ctx, from); err != nil {
 			return err
 		}
 	}
+}
+
+// sendEnd sends how the run ended.
+func (s *supervisor) sendEnd(st *stream) error {
 	if s.failed != nil {
-		err = st.send(api.KindFailed, api.Encode(s.failed))
-	} else {
-		err = st.send(api.KindExit, api.Encode(s.final))
+		return errors.Join(st.send(api.KindFailed, api.Encode(s.failed)), errSent)
 	}
-	return errors.Join(err, errSent)
+	return errors.Join(st.send(api.KindExit, api.Encode(s.final)), errSent)
 }
 
 // waitNews waits until more output than that before from is recorded, or the run has ended.
@@ -125,11 +143,14 @@ func (s *supervisor) waitNews(ctx context.Context, from int64) error {
 	return nil
 }
 
-// sendRecorded sends what is recorded from offset from on and returns where it ended.
-func sendRecorded(st *stream, reader *journal.Reader, from int64) (int64, error) {
+// sendRecorded sends what is recorded from offset from on, at most limit bytes, and returns where it ended.
+func sendRecorded(st *stream, reader *journal.Reader, from, limit int64) (int64, error) {
 	end, err := reader.Refresh()
 	if err != nil {
 		return from, fmt.Errorf("read the output record: %w", err)
+	}
+	if end-from > limit {
+		end = from + limit
 	}
 	for chunk, err := range reader.Chunks(from, end) {
 		if err != nil {
@@ -171,27 +192,39 @@ func (s *supervisor) forwardInput(st *stream) error {
 		}
 		switch kind {
 		case api.KindInput:
-			if err := s.passInput(st.source, payload); err != nil {
+			if err := s.passInput(st, payload); err != nil {
 				return err
 			}
 		case api.KindResize:
-			// Sizes of terminals come with terminals.
+			size, err := api.Decode[api.Size](payload)
+			if err != nil {
+				return err
+			}
+			if s.terminal != nil && st.source != 0 {
+				s.arrange(func(z *session.Sizes) { z.Active(st, sizeOf(size)) })
+			}
 		default:
 			return fmt.Errorf("unexpected frame %q", kind)
 		}
 	}
 }
 
-func (s *supervisor) passInput(source uint64, payload []byte) error {
+func (s *supervisor) passInput(st *stream, payload []byte) error {
 	in, err := api.ParseInput(payload)
 	if err != nil {
 		return err
 	}
-	if source == 0 {
+	if st.source == 0 {
 		return errors.New("input from a client that said it sends none")
 	}
+	if s.terminal != nil {
+		s.terminal.Typed()
+		if s.terminal.leader() != st {
+			s.arrange(func(z *session.Sizes) { z.Active(st, journal.Size{}) })
+		}
+	}
 	// If the line is broken this ends the stream: the client comes back and sends again what was not taken.
-	return s.link.send(line.Input{Process: line.Main, Source: source, Offset: in.Offset, EOF: in.EOF, Data: in.Data})
+	return s.link.send(line.Input{Process: line.Main, Source: st.source, Offset: in.Offset, EOF: in.EOF, Data: in.Data})
 }
 
 // inputTaken tells how much of a source's input the command had taken when last heard of.

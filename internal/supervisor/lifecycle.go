@@ -141,9 +141,10 @@ func (s *supervisor) begin() error {
 // spawn starts the run's command in a sandbox that is up.
 func (s *supervisor) spawn(ctx context.Context) error {
 	plan := s.Folder.Record().Plan
+	size := s.beginTerminal()
 	err := s.link.send(line.Spawn{
 		Process: line.Main, Args: plan.Command, Env: s.Start.Env, Dir: plan.WorkDir, Stdin: plan.Stdin, TTY: plan.TTY,
-		Rows: s.Start.Size.Rows, Cols: s.Start.Size.Cols,
+		Rows: size.Rows, Cols: size.Cols,
 	})
 	if err != nil {
 		return fmt.Errorf("start the command: %w", err)

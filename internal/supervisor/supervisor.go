@@ -51,9 +51,10 @@ const startTimeout = 30 * time.Second
 // supervisor is one run being supervised.
 type supervisor struct {
 	Config
-	dir    *os.Root // the run's folder
-	output *journal.Output
-	link   *link // nil until there is a sandbox
+	dir      *os.Root // the run's folder
+	output   *journal.Output
+	terminal *terminal // nil if the run has none
+	link     *link     // nil until there is a sandbox
 
 	stop    stopper
 	clients clients
@@ -79,6 +80,10 @@ func Run(ctx context.Context, cfg Config) error {
 	server := newServer(s)
 	group.Go(func() error { return server.serve(ctx, cfg.Listener) })
 	group.Go(func() error { return s.enforceStop(ctx) })
+	if s.terminal != nil {
+		live := s.output.Position()
+		group.Go(func() error { return s.terminal.Follow(ctx, s.dir, s.output, live) })
+	}
 	group.Go(func() error {
 		defer server.drain(ctx, drainTimeout)
 		return s.live(ctx)
@@ -107,6 +112,9 @@ func (s *supervisor) open() error {
 		s.Logger.Warn("the output record was cut back to its last whole piece", "cut", cut)
 	}
 	s.dir, s.output = dir, output
+	if s.Folder.Record().Plan.TTY {
+		s.terminal = s.newTerminal()
+	}
 	return nil
 }
 

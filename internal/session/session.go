@@ -1,0 +1,202 @@
+// Package session is a run's terminal as its supervisor keeps it: what is on the screen, how large it is, and whether
+// somebody is waited for.
+//
+// It promises that the screen is that of all recorded output, also with nobody attached; that a Repaint and the
+// output from its offset on leave no gap and no overlap; and that exactly one answers the command's questions: the
+// model while no terminal is attached. It is fed from the recorded tape and never sits between the command and those
+// who watch it. The emulation is in package vt, the record in package journal, who is attached in package supervisor.
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"moat/internal/journal"
+	"moat/internal/vt"
+)
+
+// The size of a terminal until somebody says another one.
+const (
+	DefaultRows = 24
+	DefaultCols = 80
+)
+
+// Screen is the model of a run's terminal. Its methods may be called concurrently.
+type Screen struct {
+	mu      sync.Mutex
+	vt      *vt.Terminal
+	step    int64 // position on the tape up to which the model was fed
+	offset  int64 // output bytes up to which the model was fed
+	fed     chan struct{}
+	answers bool
+	replies func([]byte) // receives what the model answers; called without mu
+
+	attention Attention
+}
+
+// NewScreen returns the model of a terminal on which nothing has happened. Replies hears what the model has to answer
+// to the command's questions; it must not block for long.
+func NewScreen(replies func([]byte)) *Screen {
+	s := &Screen{
+		vt:      vt.New(DefaultCols, DefaultRows, vt.Options{}),
+		fed:     make(chan struct{}),
+		replies: replies,
+	}
+	s.vt.SetAnswering(false) // until Follow has caught up: old questions were answered
+	return s
+}
+
+// Follow feeds the model with the tape until output is closed or ctx ends. Questions on the tape before position live
+// were asked before this supervisor's time and are not answered again.
+func (s *Screen) Follow(ctx context.Context, dir *os.Root, output *journal.Output, live int64) error {
+	r, err := journal.OpenReader(dir)
+	if err != nil {
+		return fmt.Errorf("read the tape: %w", err)
+	}
+	defer r.Close()
+	for {
+		if _, err := r.Refresh(); err != nil {
+			return fmt.Errorf("read the tape: %w", err)
+		}
+		for step, err := range r.Tape(s.position()) {
+			if err != nil {
+				return fmt.Errorf("read the tape: %w", err)
+			}
+			s.feed(step, step.Next > live)
+		}
+		err := output.WaitTape(ctx, s.position())
+		if errors.Is(err, os.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Screen) position() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.step
+}
+
+// feed applies one step of the tape.
+func (s *Screen) feed(step journal.Step, live bool) {
+	s.mu.Lock()
+	if step.Size != nil {
+		s.vt.Resize(int(step.Size.Cols), int(step.Size.Rows))
+	} else {
+		s.vt.SetAnswering(live && s.answers)
+		s.vt.Write(step.Data)
+		s.offset = step.End()
+	}
+	s.step = step.Next
+	replies := s.vt.TakeReplies()
+	if events := s.vt.TakeEvents(); live {
+		s.attention.note(step.Time, events)
+	}
+	close(s.fed)
+	s.fed = make(chan struct{})
+	s.mu.Unlock()
+	if len(replies) > 0 {
+		s.replies(replies)
+	}
+}
+
+// Repaint is what brings a fresh terminal of the right size to where the run's terminal is.
+type Repaint struct {
+	Data   []byte
+	Offset int64  // of the output that comes next
+	Lines  uint64 // that have scrolled off the screen so far
+}
+
+// Repaint waits until the model knows the tape up to position and returns a repaint of what it knows then. Of the
+// lines that have scrolled off it holds those from the one numbered seen on, as many as are kept.
+func (s *Screen) Repaint(ctx context.Context, position int64, seen uint64) (Repaint, error) {
+	for {
+		s.mu.Lock()
+		if s.step >= position {
+			defer s.mu.Unlock()
+			return s.repaint(seen), nil
+		}
+		fed := s.fed
+		s.mu.Unlock()
+		select {
+		case <-fed:
+		case <-ctx.Done():
+			return Repaint{}, ctx.Err()
+		}
+	}
+}
+
+// repaint is Repaint of what the model knows now. mu is held.
+func (s *Screen) repaint(seen uint64) Repaint {
+	kept, dropped := s.vt.ScrollbackLen()
+	lines := dropped + uint64(kept)
+	opts := vt.SnapshotOptions{NoScrollback: seen >= lines}
+	if !opts.NoScrollback {
+		opts.MaxScrollback = int(min(uint64(kept), lines-seen))
+	}
+	return Repaint{Data: append(s.vt.Snapshot(opts), s.vt.Pending()...), Offset: s.offset, Lines: lines}
+}
+
+// Lines is how many lines have scrolled off the screen so far.
+func (s *Screen) Lines() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept, dropped := s.vt.ScrollbackLen()
+	return dropped + uint64(kept)
+}
+
+// Answer says whether the model answers the command's questions: while nobody's terminal does.
+func (s *Screen) Answer(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answers = on
+}
+
+// Size is the terminal's size as the tape has it.
+func (s *Screen) Size() journal.Size {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	cols, rows := s.vt.Size()
+	return journal.Size{Rows: uint16(rows), Cols: uint16(cols)}
+}
+
+// Attention tells whether somebody is waited for.
+func (s *Screen) Attention() Attention {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.attention
+}
+
+// Typed says that somebody answered: nobody is waited for any more.
+func (s *Screen) Typed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.attention = Attention{}
+}
+
+// Attention is what a person who is not looking may want to know: the command rang the bell or sent a notification,
+// and nobody has typed anything since.
+type Attention struct {
+	Since time.Time // zero: nobody is waited for
+	Why   string    // "bell", or the notification's text
+}
+
+func (a *Attention) note(at time.Time, events []vt.Event) {
+	for _, e := range events {
+		switch {
+		case e.Kind == vt.Bell:
+			*a = Attention{Since: at, Why: "bell"}
+		case e.Kind == vt.Notification && e.Title != "":
+			*a = Attention{Since: at, Why: e.Title + ": " + e.Body}
+		case e.Kind == vt.Notification:
+			*a = Attention{Since: at, Why: e.Body}
+		}
+	}
+}

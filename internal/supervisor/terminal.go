@@ -1,0 +1,177 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"moat/internal/api"
+	"moat/internal/frame"
+	"moat/internal/journal"
+	"moat/internal/line"
+	"moat/internal/session"
+)
+
+// lagLimit is how far behind the output a terminal may be before it is shown the newest state instead of every byte.
+const lagLimit = 1 << 20
+
+// maxKnown is how many terminals a run remembers.
+const maxKnown = 64
+
+// terminal is the run's terminal and those of the clients that show it.
+type terminal struct {
+	*session.Screen
+	answered uint64 // bytes that the model has answered; for its one goroutine
+
+	mu    sync.Mutex
+	sizes *session.Sizes
+	size  journal.Size      // as last asked for
+	seen  map[string]uint64 // by a terminal's key: lines that it was shown
+}
+
+func (s *supervisor) newTerminal() *terminal {
+	return &terminal{
+		Screen: session.NewScreen(s.answer),
+		sizes:  session.NewSizes(session.Latest),
+		seen:   make(map[string]uint64),
+	}
+}
+
+// answer gives the command what the screen model has to say to its questions.
+func (s *supervisor) answer(replies []byte) {
+	offset := max(s.terminal.answered, s.link.inputTaken(modelSource))
+	s.terminal.answered = offset + uint64(len(replies))
+	err := s.link.send(line.Input{Process: line.Main, Source: modelSource, Offset: offset, Data: replies})
+	if err != nil {
+		s.Logger.Info("the command's question was not answered", "error", err)
+	}
+}
+
+// modelSource names the screen model among the sources of input.
+const modelSource = 1
+
+// arrange makes the run's terminal as large as its clients want it, and lets the model answer if none of them does.
+// Whoever changed the clients calls it.
+func (s *supervisor) arrange(change func(*session.Sizes)) {
+	t := s.terminal
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	change(t.sizes)
+	t.Answer(t.sizes.Leader() == nil)
+	want, ok := t.sizes.Want()
+	if !ok || want == t.size {
+		return
+	}
+	s.record(want) // before any output that is drawn for it
+	if err := s.link.send(line.Resize{Process: line.Main, Rows: want.Rows, Cols: want.Cols}); err != nil {
+		s.Logger.Info("the terminal was not resized", "error", err)
+	}
+}
+
+// record puts a size on the tape. The terminal's mu is held.
+func (s *supervisor) record(size journal.Size) {
+	s.terminal.size = size
+	if err := s.output.Resize(time.Now(), size); err != nil {
+		s.Logger.Error("a size of the terminal was not recorded", "error", err)
+	}
+}
+
+// beginTerminal puts the first size on the tape, before the command draws, and returns it: zero if there is no terminal.
+func (s *supervisor) beginTerminal() journal.Size {
+	t := s.terminal
+	if t == nil {
+		return journal.Size{}
+	}
+	size := sizeOf(s.Start.Size)
+	if size.Rows == 0 || size.Cols == 0 {
+		size = journal.Size{Rows: session.DefaultRows, Cols: session.DefaultCols}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.Answer(true)
+	s.record(size)
+	return size
+}
+
+// leader is the client whose terminal answers the command's questions, nil if there is none.
+func (t *terminal) leader() *stream {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	st, _ := t.sizes.Leader().(*stream)
+	return st
+}
+
+func sizeOf(s api.Size) journal.Size { return journal.Size{Rows: s.Rows, Cols: s.Cols} }
+
+// sendScreen sends a repaint and then the output as it comes, and in the end the run's Exit. A client that falls
+// behind is sent another repaint in place of what it missed.
+func (s *supervisor) sendScreen(ctx context.Context, st *stream, t *api.Terminal) error {
+	reader, err := journal.OpenReader(s.dir)
+	if err != nil {
+		return fmt.Errorf("read the output record: %w", err)
+	}
+	defer reader.Close()
+	next := int64(-1)
+	for {
+		ended := s.isEnded()
+		if next < 0 || s.output.Offset()-next > lagLimit {
+			if next, err = s.sendRepaint(ctx, st, t, next >= 0); err != nil {
+				return err
+			}
+		}
+		if next, err = sendRecorded(st, reader, next, lagLimit); err != nil {
+			return err
+		}
+		if ended && next >= s.output.Offset() {
+			return s.sendEnd(st)
+		}
+		if err := s.waitNews(ctx, next); err != nil {
+			return err
+		}
+	}
+}
+
+// sendRepaint sends a repaint and returns the offset of the output that comes after it.
+func (s *supervisor) sendRepaint(ctx context.Context, st *stream, t *api.Terminal, again bool) (int64, error) {
+	rp, err := s.terminal.Repaint(ctx, s.output.Position(), s.terminal.shown(t))
+	if err != nil {
+		return 0, fmt.Errorf("repaint: %w", err)
+	}
+	head := api.Repaint{Bytes: len(rp.Data), Offset: rp.Offset, Again: again}
+	if err := st.send(api.KindRepaint, api.Encode(head)); err != nil {
+		return 0, err
+	}
+	for data := rp.Data; len(data) > 0; {
+		n := min(len(data), frame.Max)
+		if err := st.send(api.KindPaint, data[:n]); err != nil {
+			return 0, err
+		}
+		data = data[n:]
+	}
+	return rp.Offset, nil
+}
+
+// shown tells how many lines a client's terminal need not be shown.
+func (t *terminal) shown(c *api.Terminal) uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c.NoScrollback {
+		return ^uint64(0)
+	}
+	return t.seen[c.Key]
+}
+
+// remember notes that a client's terminal was shown all lines up to now.
+func (t *terminal) remember(c *api.Terminal) {
+	if c.Key == "" || c.NoScrollback {
+		return
+	}
+	lines := t.Lines()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.seen) >= maxKnown {
+		clear(t.seen) // terminals that are still there are shown some lines twice
+	}
+	t.seen[c.Key] = lines
+}
