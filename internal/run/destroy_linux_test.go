@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"moat/internal/atomicfile"
 )
 
 func ended(t testing.TB, h *Home, name string) string {
@@ -91,7 +93,7 @@ func TestSweep(t *testing.T) {
 	}
 	var want []string
 	for _, prefix := range []string{prefixNew, prefixTrash} {
-		for _, files := range [][]string{{}, {FileLock}, {FileLock, tempPrefix + "A"}, {FileLock, FileRecord}, {FileRecord}} {
+		for _, files := range [][]string{{}, {FileLock}, {FileLock, atomicfile.TempPrefix + "A"}, {FileLock, FileRecord}, {FileRecord}} {
 			id, _ := stage(prefix, files...)
 			want = append(want, id)
 		}

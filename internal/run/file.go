@@ -1,7 +1,6 @@
 package run
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"moat/internal/atomicfile"
 )
 
 // maxRecord bounds what is read of a run.json, in bytes. A plan with hundreds of mounts has less than a tenth.
@@ -110,15 +111,12 @@ func rescue(dir, id string) (Record, bool) {
 	return found[0], true
 }
 
-// tempPrefix begins the names of files that are being written.
-const tempPrefix = ".moat-tmp-"
-
 // leftovers are the names of what a writer that was killed left in the folder.
 func leftovers(dir string) []string {
 	entries, _ := os.ReadDir(dir) // no answer is none
 	var names []string
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), tempPrefix) {
+		if strings.HasPrefix(e.Name(), atomicfile.TempPrefix) {
 			names = append(names, e.Name())
 		}
 	}
@@ -132,31 +130,5 @@ func writeRecord(dir string, data []byte) error {
 		return err
 	}
 	defer root.Close()
-	return writeFile(root, FileRecord, data, 0o600)
-}
-
-// writeFile puts data in the place of a file: whoever reads it, also after a power cut, finds the old content or
-// the new one, whole.
-func writeFile(root *os.Root, name string, data []byte, perm os.FileMode) (err error) {
-	temp := tempPrefix + rand.Text()
-	f, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			root.Remove(temp)
-		}
-	}()
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := root.Rename(temp, name); err != nil {
-		return err
-	}
-	return syncDir(root.Name())
+	return atomicfile.Write(root, FileRecord, data, 0o600)
 }

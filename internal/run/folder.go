@@ -61,7 +61,7 @@ func (f *Folder) create() error {
 		return err
 	}
 	f.dir = h.Dir(id)
-	return syncDir(h.runs())
+	return h.sync()
 }
 
 // draft makes the locked folder and claims the name. A Sweep that came between would find leftovers of the dead.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"moat/internal/atomicfile"
 )
 
 // What is in a run's folder. Who writes it is said in docs/formats.md.
@@ -72,6 +74,16 @@ func (h *Home) prepare() error {
 		}
 	}
 	return nil
+}
+
+// sync makes it survive a power cut that a run has appeared.
+func (h *Home) sync() error {
+	root, err := os.OpenRoot(h.path)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return atomicfile.SyncDir(root, dirRuns)
 }
 
 // homeError makes a *HomeError with a sentence that says what to do of the faults that are the home's, and leaves

@@ -32,16 +32,6 @@ func inherited(f *os.File) error {
 	})
 }
 
-// syncDir makes a directory's entries survive a power cut.
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
 // trusted says what makes a home unsafe to use: others who own it or may write to it.
 func trusted(info fs.FileInfo) error {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Uid != 0 && int(stat.Uid) != os.Geteuid() {

@@ -15,8 +15,6 @@ func getLock(*os.File) (bool, error) { return false, ErrUnsupported }
 
 func inherited(*os.File) error { return ErrUnsupported }
 
-func syncDir(string) error { return nil }
-
 func trusted(fs.FileInfo) error { return ErrUnsupported }
 
 func removeTree(string) error { return ErrUnsupported }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"moat/internal/atomicfile"
 )
 
 func stored(t testing.TB) (Record, []byte) {
@@ -168,22 +170,22 @@ func TestRescue(t *testing.T) {
 		}
 	}
 	write(FileRecord, nil)
-	write(tempPrefix+"A", whole[:100])
+	write(atomicfile.TempPrefix+"A", whole[:100])
 	if _, err := h.Get(id); !errors.As(err, new(*DamagedError)) {
 		t.Errorf("from half a record: %v", err)
 	}
-	write(tempPrefix+"B", whole)
+	write(atomicfile.TempPrefix+"B", whole)
 	if e, err := h.Get(id); err != nil || e.Name != "web" {
 		t.Errorf("Get: %+v, %v", e, err)
 	}
 	if info, _ := os.Stat(filepath.Join(dir, FileRecord)); info.Size() != 0 {
 		t.Error("Get wrote")
 	}
-	write(tempPrefix+"C", whole)
+	write(atomicfile.TempPrefix+"C", whole)
 	if _, err := h.Get(id); !errors.As(err, new(*DamagedError)) {
 		t.Errorf("from one of two: %v", err)
 	}
-	os.Remove(filepath.Join(dir, tempPrefix+"C"))
+	os.Remove(filepath.Join(dir, atomicfile.TempPrefix+"C"))
 
 	g, err := h.Adopt(id)
 	if err != nil {
