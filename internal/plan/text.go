@@ -33,7 +33,7 @@ func (p Plan) rows() []row {
 		{"directory", quote(p.WorkDir)},
 		{"terminal", p.terminal()},
 		{"user", fmt.Sprintf("%s (uid %d, gid %d, home %s)", quote(p.User.Name), p.User.UID, p.User.GID, quote(p.User.Home))},
-		{"hostname", quote(p.Hostname)},
+		{"hostname", or(quote(p.Hostname), "(the run's name)")},
 		{"environment", or(quoteAll(p.EnvNames), "(nothing added)")},
 	}
 	for _, m := range p.Mounts {
