@@ -11,14 +11,11 @@ import (
 	"moat/internal/atomicfile"
 )
 
-// What is in a run's folder. Who writes it is said in docs/formats.md.
+// What is in the home and in a run's folder, as far as no other package owns it; docs/formats.md shows all of it.
 const (
 	FileRecord  = "run.json"
 	FileLock    = "lock"
-	FileSocket  = "sock"
 	FileLog     = "supervisor.log"
-	FileOutput  = "output.log"
-	FileIndex   = "output.idx"
 	DirSandbox  = "sandbox"
 	dirRuns     = "runs"
 	dirNames    = "names"

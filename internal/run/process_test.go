@@ -38,45 +38,13 @@ func play(role string) error {
 	arg := os.Getenv("MOAT_RUN_TEST_ARG")
 	switch role {
 	case "inherit": // a supervisor: goes on with what its parent holds
-		f, err := h.Inherit(arg, 3)
-		if err != nil {
-			return err
-		}
-		return sayAndWait(f.Record().ID)
+		return tend(h.Inherit(arg, 3))
 	case "adopt":
-		f, err := h.Adopt(arg)
-		if err != nil {
-			return err
-		}
-		return sayAndWait(f.Record().ID)
-	case "create": // makes runs until it is killed
-		p := typicalPlan()
-		p.Name = ""
-		for {
-			f, err := h.Create(p, time.Now())
-			if err != nil {
-				return err
-			}
-			if err := f.Do(EventStart, time.Now(), nil); err != nil {
-				return err
-			}
-			fmt.Println(f.Record().ID)
-			if err := f.Do(EventError, time.Now(), nil); err != nil {
-				return err
-			}
-			f.Close()
-		}
-	case "save": // counts in a record until it is killed
-		f, err := h.Adopt(arg)
-		if err != nil {
-			return err
-		}
-		for n := f.Record().Attempts + 1; ; n++ {
-			if err := f.Update(func(r *Record) { r.Attempts = n }); err != nil {
-				return err
-			}
-			fmt.Println(n)
-		}
+		return tend(h.Adopt(arg))
+	case "create":
+		return createForEver(h)
+	case "save":
+		return saveForEver(h, arg)
 	case "destroy":
 		return outcome(func() error { return h.Destroy(arg) })
 	case "claim":
@@ -89,20 +57,57 @@ func play(role string) error {
 		return err
 	case "get":
 		e, err := h.Get(arg)
-		if err != nil {
-			return err
+		if err == nil {
+			fmt.Println(e.ID, e.State, e.Locked)
 		}
-		fmt.Println(e.ID, e.State, e.Locked)
-		return nil
+		return err
 	case "remove":
 		return removeTree(arg)
 	}
 	return fmt.Errorf("no role %q", role)
 }
 
-func sayAndWait(word string) error {
-	fmt.Println(word)
-	_, err := io.Copy(io.Discard, os.Stdin)
+// createForEver makes runs, tells their ids while they are starting, and lets them fail.
+func createForEver(h *Home) error {
+	p := typicalPlan()
+	p.Name = ""
+	for {
+		f, err := h.Create(p, time.Now())
+		if err != nil {
+			return err
+		}
+		if err := f.Do(EventStart, time.Now(), nil); err != nil {
+			return err
+		}
+		fmt.Println(f.Record().ID)
+		if err := f.Do(EventError, time.Now(), nil); err != nil {
+			return err
+		}
+		f.Close()
+	}
+}
+
+// saveForEver counts in a run's record and tells each number that is saved.
+func saveForEver(h *Home, id string) error {
+	f, err := h.Adopt(id)
+	if err != nil {
+		return err
+	}
+	for n := f.Record().Attempts + 1; ; n++ {
+		if err := f.Update(func(r *Record) { r.Attempts = n }); err != nil {
+			return err
+		}
+		fmt.Println(n)
+	}
+}
+
+// tend holds a run until stdin is closed.
+func tend(f *Folder, err error) error {
+	if err != nil {
+		return err
+	}
+	fmt.Println(f.Record().ID)
+	_, err = io.Copy(io.Discard, os.Stdin)
 	return err
 }
 
