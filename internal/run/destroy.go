@@ -19,6 +19,7 @@ func (h *Home) Destroy(id string) error {
 	}
 	trash := h.runs(prefixTrash + id)
 	var lock *os.File
+	var names error
 	err := h.exclusive(func() (err error) {
 		if lock, err = h.lock(id); err != nil {
 			return err
@@ -26,13 +27,14 @@ func (h *Home) Destroy(id string) error {
 		if err := os.Rename(h.Dir(id), trash); err != nil {
 			return errors.Join(homeError(h.path, err), lock.Close())
 		}
-		return h.releaseAll(id)
+		names = h.releaseAll(id)
+		return nil
 	})
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	return removeTrash(trash)
+	return errors.Join(names, removeTrash(trash))
 }
 
 func removeTrash(path string) error {

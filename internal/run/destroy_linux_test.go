@@ -68,7 +68,11 @@ func TestDestroyFreesTheNameOfADamagedRun(t *testing.T) {
 	if err := errors.Join(os.Remove(filepath.Join(f.dir, FileLock)), os.Remove(filepath.Join(f.dir, FileRecord))); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Destroy(f.rec.ID); err != nil {
+	var damaged *DamagedError
+	if _, err := h.Get("web"); !errors.As(err, &damaged) || damaged.ID != f.rec.ID {
+		t.Fatalf("Get: %v", err)
+	}
+	if err := h.Destroy(damaged.ID); err != nil {
 		t.Fatal(err)
 	}
 	create(t, h, "web")

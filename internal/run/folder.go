@@ -84,7 +84,8 @@ func (f *Folder) discard() error {
 		return removeTree(f.dir)
 	}
 	name := f.home.exclusive(func() error { return f.home.release(f.rec.Name, f.rec.ID) })
-	return errors.Join(name, removeTree(f.dir), f.Close())
+	trash := f.home.runs(prefixTrash + f.rec.ID)
+	return errors.Join(name, os.Rename(f.dir, trash), removeTree(trash), f.Close())
 }
 
 // Adopt takes over a run that nobody looks after: ErrLocked if somebody does, *NotFoundError if there is none.
@@ -164,7 +165,8 @@ func (f *Folder) Record() Record {
 }
 
 // Do applies an event: the state moves on as the table says, started_at or ended_at is set to now where that
-// belongs to the new state, change (which may be nil) adds what else is known, and the record is saved.
+// belongs to the new state, change (which may be nil) adds what else is known, and the record is saved. Of a run
+// that is lost, now is the time of the last thing that it recorded.
 //
 // A *TransitionError, or a change that would make an impossible record, leaves all as it was. If only saving
 // failed the error is a *SaveError, the change stands in memory, and Save tries again.
@@ -250,5 +252,9 @@ func (f *Folder) Save() error {
 	if !rec.State.Final() {
 		return nil
 	}
-	return f.home.exclusive(func() error { return f.home.release(rec.Name, rec.ID) })
+	err = f.home.exclusive(func() error { return f.home.release(rec.Name, rec.ID) })
+	if err != nil {
+		return &SaveError{Path: f.home.names(rec.Name), Err: err}
+	}
+	return nil
 }

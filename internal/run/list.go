@@ -159,8 +159,12 @@ func (h *Home) byPart(part string) (Entry, error) {
 func (h *Home) byName(name string) (Entry, error) {
 	// Most often the run is the one that holds the name now.
 	if id, err := os.Readlink(h.names(name)); err == nil && IsID(id) && isDir(h.Dir(id)) {
-		if e, err := h.entry(id); err == nil && e.Name == name && e.State.Live() {
+		e, err := h.entry(id)
+		if err == nil && e.Name == name && e.State.Live() {
 			return e, nil
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return Entry{}, err // it is the one that is meant, and cannot be read
 		}
 	}
 	list, err := h.List(true)
