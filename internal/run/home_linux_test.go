@@ -119,14 +119,18 @@ func TestLongHome(t *testing.T) {
 	}
 }
 
-// asNobody makes a child an ordinary user. Only root can.
-func asNobody(t *testing.T) func(*exec.Cmd) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can start a process as somebody else")
+// nobody is an ordinary user: the one who runs the test, or another if that is root.
+func nobody() int {
+	if uid := os.Geteuid(); uid != 0 {
+		return uid
 	}
-	return func(c *exec.Cmd) {
-		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	return 65534
+}
+
+// asNobody makes a child an ordinary user.
+func asNobody(c *exec.Cmd) {
+	if os.Geteuid() == 0 {
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(nobody()), Gid: uint32(nobody())}}
 	}
 }
 
@@ -145,23 +149,31 @@ func openTemp(t *testing.T) string {
 }
 
 func TestHomeThatCannotBeWritten(t *testing.T) {
-	dir := openTemp(t) // root's
-	got := start(t, &Home{path: filepath.Join(dir, "home")}, "probe", "", asNobody(t)).line()
+	dir := openTemp(t)
+	if err := os.Chmod(dir, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	got := start(t, &Home{path: filepath.Join(dir, "home")}, "probe", "", asNobody).line()
 	if !strings.Contains(got, "MOAT_HOME "+dir) || !strings.Contains(got, "your permissions") {
 		t.Errorf("told %q", got)
 	}
 }
 
-// mounted runs a script as root in its own mount namespace and returns what it printed.
+// mounted runs a script in its own mount namespace, where it is root, and returns what it printed.
 func mounted(t *testing.T, script string) string {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can mount")
-	}
 	c := exec.Command("/bin/sh", "-ec", script)
-	c.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWUSER}
+	c.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
+	c.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
+	if os.Geteuid() == 0 { // needs no user namespace, which may be forbidden
+		c.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	}
 	c.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	out, err := c.CombinedOutput()
+	if errors.Is(err, syscall.EPERM) {
+		t.Skip("ordinary users may not mount here: user namespaces are forbidden")
+	}
 	if err != nil && len(out) == 0 {
 		t.Fatal(err)
 	}
@@ -173,7 +185,7 @@ func TestReadOnlyHome(t *testing.T) {
 	f := create(t, h, "web")
 	got := mounted(t, `
 		export MOAT_RUN_TEST_HOME='`+h.path+`'
-		mount -t tmpfs none /mnt; mkdir -m 700 /mnt/empty; mount -o remount,ro /mnt
+		mount -t tmpfs none /mnt; mkdir -m 700 /mnt/empty; mount -o remount,bind,ro /mnt
 		mount --bind "$MOAT_RUN_TEST_HOME" "$MOAT_RUN_TEST_HOME"; mount -o remount,bind,ro "$MOAT_RUN_TEST_HOME"
 		MOAT_RUN_TEST=probe `+self(t)+` || true
 		MOAT_RUN_TEST=get MOAT_RUN_TEST_ARG=web `+self(t)+`

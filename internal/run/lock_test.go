@@ -106,4 +106,10 @@ func TestLockOfRemovedFile(t *testing.T) {
 	if err := take(f, path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("lock of a removed file: %v", err)
 	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := take(f, path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("lock of a replaced file: %v", err)
+	}
 }
