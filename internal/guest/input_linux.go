@@ -80,6 +80,7 @@ func (p *process) input(m line.Input) error {
 		return fmt.Errorf("input of process %d: source %d has over %d bytes on the way", p.id, m.Source, line.InputWindow)
 	case end <= src.received && (!m.EOF || src.eof):
 		src.news = true // it did not hear of it
+		p.g.wake()
 		return nil
 	}
 	fresh := m.Data[min(src.received-m.Offset, uint64(len(m.Data))):]
@@ -87,6 +88,7 @@ func (p *process) input(m line.Input) error {
 	src.eof = src.eof || m.EOF
 	if in.ended {
 		src.taken, src.news = src.received, true
+		p.g.wake()
 		return nil
 	}
 	in.put(piece{src, fresh, m.EOF})

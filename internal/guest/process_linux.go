@@ -64,6 +64,7 @@ func (p *process) resume(s *session, offset uint64) error {
 		return fmt.Errorf("resume at byte %d of process %d, which has printed %d", offset, p.id, p.out.end)
 	}
 	p.on, p.told = s, false
+	p.g.wake()
 	p.room.Broadcast()
 	return nil
 }

@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -45,6 +47,7 @@ func Serve(ctx context.Context, cfg Config) error {
 		if err := Protect(); err != nil {
 			return err
 		}
+		runtime.GOMAXPROCS(min(maxProcs, runtime.GOMAXPROCS(0)))
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -79,6 +82,9 @@ type guest struct {
 
 	line atomic.Pointer[session] // the newest proven connection; changed under mu
 
+	moved atomic.Int64 // bytes of output since the memory was tidied
+	tidy  *time.Timer
+
 	quit chan struct{}
 
 	// mu is taken before a process's mutex. It is held while a process is started and while ended ones are
@@ -104,6 +110,8 @@ func newGuest(cfg Config) *guest {
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
+	g.tidy = time.AfterFunc(time.Hour, g.giveBack)
+	g.tidy.Stop()
 	return g
 }
 
@@ -123,6 +131,27 @@ func (g *guest) wake() {
 		default:
 		}
 	}
+}
+
+// What a guest may cost while nothing happens.
+const (
+	maxProcs  = 4               // processors that it uses; each has caches
+	muchMoved = 8 << 20         // bytes of output after which it is worth while to tidy up
+	calmTime  = 2 * time.Second // without reading so much again, until then
+)
+
+// calm notes that there is nothing to read on some stream.
+func (g *guest) calm() {
+	if g.moved.Load() >= muchMoved {
+		g.moved.Store(0)
+		g.tidy.Reset(calmTime)
+	}
+}
+
+// giveBack returns memory that a burst of output left behind.
+func (g *guest) giveBack() {
+	g.pool.empty()
+	debug.FreeOSMemory()
 }
 
 // watchLifeline waits for the end of the lifeline.
@@ -153,6 +182,7 @@ func (g *guest) takeDown() {
 	for _, p := range g.processes {
 		p.abandon()
 	}
+	g.tidy.Stop()
 	g.mu.Unlock()
 	g.wait.Wait()
 }

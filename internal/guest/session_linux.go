@@ -119,9 +119,7 @@ func (s *session) withProcess(id uint32, f func(*process) error) error {
 	if p == nil || p.released {
 		return nil
 	}
-	err := f(p)
-	s.g.wake()
-	return err
+	return f(p)
 }
 
 // reply queues an answer. The caller holds g.mu.

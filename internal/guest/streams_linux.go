@@ -275,14 +275,17 @@ func (p *process) fill(fd int, kind line.Stream) progress {
 	switch {
 	case n > 0:
 		p.out.commit(n, kind, time.Now())
+		p.g.moved.Add(int64(n))
 		p.g.wake()
 		return some
 	case err == unix.EINTR:
 		return some
 	case err == unix.EAGAIN:
 		p.out.rest()
+		p.g.calm()
 		return dry
 	}
-	p.out.rest() // end of file, or EIO from a terminal that nobody holds
-	return ended
+	p.out.rest()
+	p.g.calm()
+	return ended // end of file, or EIO from a terminal that nobody holds
 }

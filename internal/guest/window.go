@@ -142,23 +142,25 @@ func (w *window) take() (c chunk, ok bool) {
 	return c, true
 }
 
-// ack forgets whole chunks before offset and reports whether offset may be acknowledged at all.
+// ack forgets what comes before offset and reports whether offset may be acknowledged at all.
 func (w *window) ack(offset uint64) bool {
 	if offset > w.end {
 		return false
 	}
-	n := 0
+	n := 0 // chunks of which nothing is left
 	for n < len(w.chunks) && w.chunks[n].out.Offset+uint64(len(w.chunks[n].out.Data)) <= offset {
 		w.cost -= len(w.chunks[n].out.Data) + chunkCost
 		w.release(w.chunks[n].block)
 		w.chunks[n] = chunk{}
 		n++
 	}
-	if w.chunks = w.chunks[n:]; len(w.chunks) == 0 {
-		w.first = w.end
-	} else {
-		w.first = w.chunks[0].out.Offset
+	if w.chunks = w.chunks[n:]; len(w.chunks) > 0 && w.chunks[0].out.Offset < offset {
+		c := &w.chunks[0].out
+		part := offset - c.Offset
+		c.Data, c.Offset = c.Data[part:], offset
+		w.cost -= int(part)
 	}
+	w.first = max(w.first, offset)
 	w.next = max(0, w.next-n)
 	w.sealed = max(0, w.sealed-n)
 	return true
@@ -198,6 +200,13 @@ func (p *pool) get() *block {
 		return b
 	}
 	return &block{buf: make([]byte, blockSize)}
+}
+
+// empty leaves the blocks to the garbage collector.
+func (p *pool) empty() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.free = nil
 }
 
 func (p *pool) put(b *block) {
