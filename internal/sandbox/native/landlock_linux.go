@@ -52,7 +52,7 @@ func (b *Boot) landRules() []landRule {
 // restrictFiles puts the calling thread into a Landlock domain, as far as the kernel knows Landlock: it is a second wall
 // behind the mounts, so its absence is no error. exe may be executed although it is not visible.
 func (b *Boot) restrictFiles(exe int) error {
-	abi := landlockABI()
+	abi := LandlockABI()
 	if abi == 0 {
 		return nil
 	}
@@ -96,8 +96,8 @@ func (b *Boot) restrictFiles(exe int) error {
 	return nil
 }
 
-// landlockABI returns the version of Landlock, 0 if there is none or it is switched off.
-func landlockABI() int {
+// LandlockABI returns the version of Landlock, 0 if there is none or it is switched off.
+func LandlockABI() int {
 	v, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if errno != 0 {
 		return 0

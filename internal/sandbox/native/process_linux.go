@@ -23,6 +23,9 @@ type record struct {
 	Report  sandbox.Report `json:"report"`
 }
 
+// errTorn is returned for a record that is not whole. Only a crash of the machine can tear one.
+var errTorn = errors.New("torn record")
+
 // process names one process for all time: a number alone is used again.
 type process struct {
 	PID   int    `json:"pid"`
@@ -37,7 +40,7 @@ func readRecord(ref sandbox.Ref) (record, error) {
 		return rec, err
 	}
 	if err := json.Unmarshal(b, &rec); err != nil {
-		return rec, fmt.Errorf("read %s: %w", recordName, err)
+		return rec, fmt.Errorf("%w: %w", errTorn, err)
 	}
 	return rec, nil
 }

@@ -41,10 +41,13 @@ func (r *Runtime) end(ctx context.Context, ref sandbox.Ref) error {
 		if err := rec.Groups.remove(ctx); err != nil {
 			return err
 		}
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
 	case c != nil: // it was never written down
 		_ = c.process.Kill()
+	default:
+		// A guest that was not written down, or whose record is torn (the machine went down), ends by itself.
+		if state, err := r.answers(ctx, ref); state != sandbox.Gone {
+			return fmt.Errorf("who the guest is was not written down, and it is %v (%w)", state, err)
+		}
 	}
 	if c == nil {
 		return nil
@@ -60,8 +63,11 @@ func (r *Runtime) disown(ctx context.Context, dir string, c *child) error {
 		return ctx.Err()
 	}
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.children[dir] != c {
+		return nil // somebody else did it
+	}
 	delete(r.children, dir)
-	r.mu.Unlock()
 	return c.lifeline.Close()
 }
 
@@ -90,7 +96,8 @@ func clearDir(dir, keep string) error {
 			return err
 		}
 	}
-	if err := unix.Rmdir(dir); err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) {
+	err = unix.Rmdir(dir)
+	if err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.ENOENT) {
 		return &fs.PathError{Op: "remove", Path: dir, Err: err}
 	}
 	return nil

@@ -42,8 +42,7 @@ func (b *Boot) buildRoot() error {
 		{"/etc", b.makeEtc},
 		{"/proc", b.makeProc},
 		{"/dev", b.makeDev},
-		{"temporary directories", b.makeTemporary},
-		{"home directory", b.makeHome},
+		{"private directories", b.makePrivate},
 		{"tools", b.showTools},
 		{"workspace", b.showWorkspace},
 		{"mounts", b.showMounts},
@@ -217,17 +216,26 @@ func (t tree) write(p string, content []byte, mode uint32) error {
 	return errors.Join(err, f.Close())
 }
 
-// makeTemporary shows directories on the disk as /tmp and /var/tmp.
-func (b *Boot) makeTemporary(t tree) error {
-	files := filepath.Join(b.Spec.Dir, filesDir)
-	if err := t.bindPath(filepath.Join(files, "tmp"), "/tmp", tame); err != nil {
+// makePrivate shows the directories of the sandbox's folder that are the sandbox's own. They are on the disk and not in
+// memory.
+func (b *Boot) makePrivate(t tree) error {
+	empty, err := unix.Open(filepath.Join(b.scratch, emptyDir), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
 		return err
 	}
-	return t.bindPath(filepath.Join(files, "var-tmp"), "/var/tmp", tame)
-}
-
-func (b *Boot) makeHome(t tree) error {
-	return t.bindPath(filepath.Join(b.Spec.Dir, homeDir), b.Spec.User.Home, tame)
+	defer unix.Close(empty)
+	for dir, p := range map[string]string{homeDir: b.Spec.User.Home, tmpDir: "/tmp", varTmpDir: "/var/tmp"} {
+		upper := filepath.Join(b.Spec.Dir, dir)
+		// An overlay of one directory is that directory, except that the mount table does not tell where it is on the
+		// host. Where the file system cannot be part of an overlay, it tells.
+		if t.overlay(p, empty, upper, filepath.Join(b.Spec.Dir, layersDir, dir)) == nil {
+			continue
+		}
+		if err := t.bindPath(upper, p, tame); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (b *Boot) showWorkspace(t tree) error {

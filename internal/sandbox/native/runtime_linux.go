@@ -32,8 +32,8 @@ var _ sandbox.Runtime = (*Runtime)(nil)
 // Start implements sandbox.Runtime. Leftovers of an earlier start in spec.Dir are removed first, except the home
 // directory. A failure names the step of the set-up that failed.
 func (r *Runtime) Start(ctx context.Context, spec sandbox.Spec) error {
-	if err := spec.Check(); err != nil {
-		return err
+	if err := errors.Join(ctx.Err(), spec.Check()); err != nil {
+		return fmt.Errorf("start sandbox %s: %w", spec.ID, err)
 	}
 	if state, err := r.State(ctx, spec.Ref); err != nil || state == sandbox.Running {
 		return fmt.Errorf("start sandbox %s: it is %v (%v)", spec.ID, state, err)
@@ -77,10 +77,15 @@ func (r *Runtime) State(ctx context.Context, ref sandbox.Ref) (sandbox.State, er
 		}
 		return sandbox.Gone, nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errTorn) {
 		return sandbox.Unknown, fmt.Errorf("state of sandbox %s: %w", ref.ID, err)
 	}
-	// Without a record the guest was never told what to do, so at most it is about to exit; its socket tells.
+	return r.answers(ctx, ref)
+}
+
+// answers tells the state of a sandbox without a record: its guest was never told what to do, so at most it is about to
+// exit, and its socket tells.
+func (r *Runtime) answers(ctx context.Context, ref sandbox.Ref) (sandbox.State, error) {
 	conn, err := r.Dial(ctx, ref)
 	switch {
 	case err == nil:
@@ -114,8 +119,9 @@ const (
 	logName    = "guest.log" // standard error of the guest
 	homeDir    = "home"      // the home directory inside
 	rootDir    = "root"      // empty; the sandbox's root is mounted on it, in the sandbox's own mount namespace
-	filesDir   = "files"     // tmp and var-tmp
-	layersDir  = "layers"    // upper and work directories of the tools' overlays
+	tmpDir     = "tmp"
+	varTmpDir  = "var-tmp"
+	layersDir  = "layers" // upper and work directories of overlays
 )
 
 // dial connects to the guest's socket, however long its path is.

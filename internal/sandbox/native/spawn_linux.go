@@ -89,10 +89,12 @@ func makeDirs(spec sandbox.Spec) error {
 		{"", 0o700, false},
 		{rootDir, 0o700, false},
 		{homeDir, 0o700, true},
-		{filesDir, 0o755, false},
-		{filesDir + "/tmp", 0o777 | os.ModeSticky, false},
-		{filesDir + "/var-tmp", 0o777 | os.ModeSticky, false},
+		{tmpDir, 0o777 | os.ModeSticky, false},
+		{varTmpDir, 0o777 | os.ModeSticky, false},
 		{layersDir, 0o755, false},
+		{layersDir + "/" + homeDir, 0o755, false},
+		{layersDir + "/" + tmpDir, 0o755, false},
+		{layersDir + "/" + varTmpDir, 0o755, false},
 	}
 	for i := range spec.Tools {
 		layer := layersDir + "/" + strconv.Itoa(i)

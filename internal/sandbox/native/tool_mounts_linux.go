@@ -21,7 +21,8 @@ func (b *Boot) showTools(t tree) error {
 			return err
 		}
 		layer := filepath.Join(b.Spec.Dir, layersDir, strconv.Itoa(i))
-		if err := t.overlay(fd, tool.Path, layer); err != nil {
+		err = t.overlay(tool.Path, fd, filepath.Join(layer, "upper"), filepath.Join(layer, "work"))
+		if err != nil {
 			err = t.bind(fd, tool.Path, readOnly)
 		}
 		unix.Close(fd)
@@ -37,20 +38,21 @@ func (b *Boot) showTools(t tree) error {
 	return nil
 }
 
-// overlay mounts the directory src at p such that changes go to the folder layer.
-func (t tree) overlay(src int, p, layer string) error {
+// overlay mounts the directory that lower refers to at p such that changes go to the host directory upper. work is an
+// empty directory beside it, for the kernel.
+func (t tree) overlay(p string, lower int, upper, work string) error {
 	var fds [2]int
-	for i, name := range []string{"upper", "work"} {
-		fd, err := unix.Open(filepath.Join(layer, name), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	for i, dir := range []string{upper, work} {
+		fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return &fs.PathError{Op: "open", Path: layer, Err: err}
+			return &fs.PathError{Op: "open", Path: dir, Err: err}
 		}
 		defer unix.Close(fd)
 		fds[i] = fd
 	}
 	// Descriptors need no escaping and keep host paths out of the mount table. userxattr is what an ordinary user
 	// may use and what root in a user namespace must (overlayfs documentation, Linux 5.11).
-	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,userxattr", procFD(src), procFD(fds[0]), procFD(fds[1]))
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,userxattr", procFD(lower), procFD(fds[0]), procFD(fds[1]))
 	return t.mount(p, "overlay", unix.MS_NOSUID|unix.MS_NODEV, options)
 }
 

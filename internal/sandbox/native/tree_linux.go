@@ -15,8 +15,8 @@ import (
 const maxDepth = 32
 
 // removeAll removes name in the directory parent with everything below it. It expects a tree that was made to be hard to
-// remove: it follows no link, goes no mount and no length of path too far, and opens what modes have closed. Nobody may
-// write in the tree meanwhile.
+// remove: it follows no link, goes no mount and no length of path too far, and opens what modes have closed. Nobody but
+// another removeAll may change the tree meanwhile.
 func removeAll(parent int, name string) error {
 	r := remover{top: parent}
 	if err := r.remove(parent, name, 0); err != nil {
@@ -51,12 +51,11 @@ func (r *remover) remove(parent int, name string, depth int) error {
 		return nil
 	}
 	if depth == maxDepth {
-		return r.move(parent, name)
+		err = r.move(parent, name)
+	} else if err = r.empty(parent, name, depth); err == nil {
+		err = unix.Unlinkat(parent, name, unix.AT_REMOVEDIR)
 	}
-	if err := r.empty(parent, name, depth); err != nil {
-		return err
-	}
-	if err := unix.Unlinkat(parent, name, unix.AT_REMOVEDIR); err != nil {
+	if err != nil && !errors.Is(err, unix.ENOENT) { // somebody else removes the same tree
 		return &fs.PathError{Op: "remove", Path: name, Err: err}
 	}
 	return nil
@@ -65,12 +64,12 @@ func (r *remover) remove(parent int, name string, depth int) error {
 // move puts a directory that is too deep at the top, to be removed later.
 func (r *remover) move(parent int, name string) error {
 	r.count++
-	to := fmt.Sprintf(".removed-%d", r.count)
+	to := fmt.Sprintf(".removed-%d-%d", os.Getpid(), r.count)
 	if err := openUp(parent, name); err != nil { // moving a directory writes its ".."
 		return err
 	}
 	if err := unix.Renameat(parent, name, r.top, to); err != nil {
-		return &fs.PathError{Op: "move", Path: name, Err: err}
+		return err
 	}
 	r.moved = append(r.moved, to)
 	return nil
@@ -83,7 +82,7 @@ func (r *remover) empty(parent int, name string, depth int) error {
 	}
 	fd, err := unix.Openat(parent, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return &fs.PathError{Op: "open", Path: name, Err: err}
+		return err
 	}
 	dir := os.NewFile(uintptr(fd), name)
 	defer dir.Close()
@@ -111,7 +110,7 @@ func (r *remover) empty(parent int, name string, depth int) error {
 func openUp(parent int, name string) error {
 	fd, err := unix.Openat(parent, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return &fs.PathError{Op: "open", Path: name, Err: err}
+		return err
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
@@ -121,8 +120,5 @@ func openUp(parent int, name string) error {
 	if st.Mode&0o700 == 0o700 {
 		return nil
 	}
-	if err := unix.Chmod(procFD(fd), 0o700); err != nil {
-		return &fs.PathError{Op: "open up", Path: name, Err: err}
-	}
-	return nil
+	return unix.Chmod(procFD(fd), 0o700)
 }

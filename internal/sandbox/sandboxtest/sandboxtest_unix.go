@@ -1,0 +1,80 @@
+//go:build unix
+
+package sandboxtest
+
+import (
+	"testing"
+
+	"moat/internal/sandbox"
+)
+
+// Options say what a runtime promises beyond what all do, and what the suite must know about it.
+type Options struct {
+	User  sandbox.User // as whom commands run
+	Image string       // empty: the host's system directories
+	Tools bool         // Spec.Tools works
+
+	// SharedKernel: host and sandbox have one kernel, so that the host's tables show what is left.
+	SharedKernel bool
+
+	// Landlock: a second wall of the kernel's is in force behind the mounts.
+	Landlock bool
+
+	// Probe is the program of testdata/probe, built before; empty: it is built.
+	Probe string
+
+	// MayAllow are calls of the probe that this runtime need not refuse.
+	MayAllow []string
+
+	// Leftovers returns what is left of a removed sandbox outside its folder; nil: nothing to look at.
+	Leftovers func(sandbox.Ref) []string
+}
+
+type suite struct {
+	Options
+	rt    sandbox.Runtime
+	probe string
+}
+
+// Run runs the suite. newRuntime is called once; a successor's view is taken with another process.
+func Run(t *testing.T, newRuntime func(testing.TB) sandbox.Runtime, opts Options) {
+	s := &suite{Options: opts, rt: newRuntime(t), probe: opts.Probe}
+	if s.probe == "" {
+		s.probe = BuildProbe(t)
+	}
+	check(t, s.rt.Check(ctx(t)))
+	descriptors := s.openDescriptors(t)
+	// One sandbox serves all that only look or try.
+	spec := s.newSpec(t)
+	s.furnish(t, &spec)
+	t.Run("inside", func(t *testing.T) {
+		b := s.start(t, spec)
+		for _, test := range []struct {
+			name string
+			run  func(*testing.T, *box)
+		}{
+			{"identity", s.testIdentity}, {"status", s.testStatus}, {"calls", s.testCalls},
+			{"descriptors", s.testDescriptors}, {"first process", s.testFirstProcess}, {"proc", s.testProc},
+			{"devices", s.testDevices}, {"host is invisible", s.testInvisible}, {"secrets of etc", s.testEtc},
+			{"system is read-only", s.testReadOnly}, {"temporary directories", s.testTemporary},
+			{"network", s.testNetwork}, {"mounts", s.testMounts}, {"mount table", s.testMountTable},
+			{"links out", s.testLinksOut}, {"setuid", s.testSetuid}, {"landlock", s.testLandlock}, {"tools", s.testTools},
+			{"difficult files", s.testDifficultFiles},
+		} {
+			t.Run(test.name, func(t *testing.T) { test.run(t, b) })
+		}
+	})
+	t.Run("kill everything", s.testKillEverything)
+	t.Run("process limit", s.testProcessLimit)
+	t.Run("memory limit", s.testMemoryLimit)
+	t.Run("cpu limit", s.testCPULimit)
+	t.Run("refused specifications", s.testRefused)
+	t.Run("life", s.testLife)
+	t.Run("leftovers", s.testLeftovers)
+	t.Run("home is kept", s.testHomeKept)
+	t.Run("cancelled start", s.testCancelled)
+	t.Run("owner dies before the first command", s.testOwnerDiesEarly)
+	t.Run("owner dies later", s.testOwnerDiesLater)
+	t.Run("many at once", s.testMany)
+	t.Run("nothing left", func(t *testing.T) { s.testNothingLeft(t, descriptors) })
+}
