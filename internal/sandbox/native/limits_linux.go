@@ -42,6 +42,9 @@ func fallBack(l sandbox.Limits, report *sandbox.Report, kernelRoot bool) fallbac
 	return f
 }
 
+// reserve is what a Go program, the guest for one, maps and does not use: it counts for RLIMIT_DATA.
+const reserve = 128 << 20
+
 // apply sets the limits for the calling process; hard ones, so that nothing inside can lift them.
 func (f fallback) apply() error {
 	set := func(resource int, value uint64) error {
@@ -53,7 +56,7 @@ func (f fallback) apply() error {
 		return unix.Setrlimit(resource, &unix.Rlimit{Cur: value, Max: value})
 	}
 	if f.MemoryBytes > 0 {
-		if err := set(unix.RLIMIT_DATA, uint64(f.MemoryBytes)); err != nil {
+		if err := set(unix.RLIMIT_DATA, uint64(f.MemoryBytes)+reserve); err != nil {
 			return err
 		}
 	}
