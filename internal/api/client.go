@@ -130,6 +130,8 @@ func (c *Client) Exec(ctx context.Context, e Exec) (*Stream, error) {
 func (c *Client) stream(ctx context.Context, path string, kind byte, first []byte) (*Stream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	pr, pw := io.Pipe()
+	// While the transport reads the request's body it does not look at the context.
+	context.AfterFunc(ctx, func() { pr.CloseWithError(context.Cause(ctx)) })
 	s := &Stream{out: pw, cancel: cancel, w: frame.NewWriter(pw)}
 	opened := make(chan error, 1)
 	go func() { opened <- s.Send(kind, first) }()
