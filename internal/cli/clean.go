@@ -64,10 +64,7 @@ func (app *App) clean(c *cobra.Command, o cleanOptions) error {
 		}
 	}
 	for _, e := range ended {
-		if err := app.waitReleased(c.Context(), home, e.ID); err != nil {
-			return err
-		}
-		if err := home.Destroy(e.ID); err != nil {
+		if err := app.remove(c.Context(), home, e.ID); err != nil {
 			return fmt.Errorf("remove %s: %w", e.ID, err)
 		}
 	}

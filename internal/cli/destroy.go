@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -44,13 +45,18 @@ func (app *App) destroy(c *cobra.Command, force bool, refs []string) error {
 				return err
 			}
 		}
-		if err := app.waitReleased(c.Context(), home, rec.ID); err != nil {
-			return err
-		}
-		if err := home.Destroy(rec.ID); err != nil {
+		if err := app.remove(c.Context(), home, rec.ID); err != nil {
 			return fmt.Errorf("destroy %s: %w", ref, err)
 		}
 		_, err = fmt.Fprintln(app.Out, rec.ID)
 		return err
 	})
+}
+
+// remove removes a run that has ended, as soon as its supervisor has let go of it.
+func (app *App) remove(ctx context.Context, home *run.Home, id string) error {
+	if err := app.waitReleased(ctx, home, id); err != nil {
+		return err
+	}
+	return home.Destroy(id)
 }

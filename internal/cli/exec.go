@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -96,9 +95,8 @@ var errEnded = errors.New("the command ended")
 func (e *execution) serve(ctx context.Context, stream *api.Stream) error {
 	done := make(chan struct{})
 	defer close(done)
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
+	signals, release := ownSignals()
+	defer release()
 	go forwardSignals(stream, signals, done)
 	for {
 		kind, payload, err := stream.Next()

@@ -17,6 +17,7 @@ const (
 	pressWait pressed = iota // say what a second press does, and wait out the window
 	pressStop                // stop the run
 	pressKill                // it is being stopped: do not wait any longer
+	pressLate                // the window has passed, though nobody acted on it yet: leave
 )
 
 // at is told of a press.
@@ -27,6 +28,8 @@ func (p *press) at(now time.Time) pressed {
 	case p.first.IsZero():
 		p.first = now
 		return pressWait
+	case now.Sub(p.first) >= p.window:
+		return pressLate
 	default:
 		p.stopped = true
 		return pressStop

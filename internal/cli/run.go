@@ -1,13 +1,13 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -108,7 +108,8 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 		return err
 	}
 	app.hintShell(p)
-	return app.launch(c, home, p, env, o.detach, window)
+	s := &session{app: app, home: home, window: window}
+	return app.launch(c.Context(), s, api.Launch{Home: home.Path(), Plan: &p, Start: &api.Start{Env: env}}, o.detach)
 }
 
 // parse checks the flags.
@@ -195,10 +196,12 @@ func (app *App) hintShell(p plan.Plan) {
 	}
 }
 
-// launch starts the run and, unless it is to be detached, attaches to it.
-func (app *App) launch(c *cobra.Command, home *run.Home, p plan.Plan, env []string, detach bool, window time.Duration) error {
-	ctx := c.Context()
-	ready, err := app.startGuard(ctx, api.Launch{Home: home.Path(), Plan: &p, Start: &api.Start{Env: env}})
+// launch starts the run and, unless it is to be detached, attaches to it. It owns the signals from before there is a
+// run, so that none can fall between the start and the session.
+func (app *App) launch(ctx context.Context, s *session, l api.Launch, detach bool) error {
+	signals, release := ownSignals()
+	defer release()
+	ready, err := app.begin(ctx, s.home, l, signals)
 	if err != nil {
 		return err
 	}
@@ -206,9 +209,62 @@ func (app *App) launch(c *cobra.Command, home *run.Home, p plan.Plan, env []stri
 		_, err := fmt.Fprintln(app.Out, ready.ID)
 		return err
 	}
-	s := &session{app: app, home: home, id: ready.ID, name: ready.Name, window: window}
-	if p.Stdin {
+	s.id, s.name, s.signals = ready.ID, ready.Name, signals
+	if l.Plan.Stdin {
 		s.input = newInput(app.In)
 	}
 	return s.attach(ctx)
+}
+
+// begin starts the run and waits until it runs. Ctrl+C meanwhile leaves no run and ends with 130; another one leaves
+// without waiting for that. SIGTERM and SIGHUP detach, as soon as there is something to detach from.
+func (app *App) begin(ctx context.Context, home *run.Home, l api.Launch, signals chan os.Signal) (api.Ready, error) {
+	var ready api.Ready
+	var err error
+	started := make(chan struct{})
+	go func() {
+		ready, err = app.startGuard(ctx, l)
+		close(started)
+	}()
+	var leave os.Signal
+	interrupted := false
+	for {
+		select {
+		case sig := <-signals:
+			switch {
+			case sig != os.Interrupt:
+				leave = sig
+			case interrupted:
+				return api.Ready{}, &exitError{code: codeInterrupted, err: errors.New("interrupted while the run was starting; it may be there"), hint: "moat list"}
+			default:
+				interrupted = true
+				app.say("interrupted: the run will be removed as soon as it has started. Ctrl+C once more does not wait for that")
+			}
+		case <-started:
+			if interrupted {
+				return api.Ready{}, app.undo(ctx, home, ready)
+			}
+			if leave != nil {
+				select {
+				case signals <- leave: // for the session, which is about to begin
+				default: // it finds others there
+				}
+			}
+			return ready, err
+		}
+	}
+}
+
+// undo ends and removes a run that was interrupted while it was starting.
+func (app *App) undo(ctx context.Context, home *run.Home, ready api.Ready) error {
+	if ready.ID != "" {
+		err := app.stopRun(ctx, home, run.Record{ID: ready.ID, State: run.State(ready.State)}, 0)
+		if err == nil {
+			err = app.remove(ctx, home, ready.ID)
+		}
+		if err != nil {
+			return fmt.Errorf("remove the interrupted run: %w", err)
+		}
+	}
+	return &exitError{code: codeInterrupted, err: errors.New("interrupted before the run had started; nothing is left of it")}
 }

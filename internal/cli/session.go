@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"moat/internal/api"
@@ -25,6 +23,9 @@ import (
 //	         └──▶ its exit code     ├── SIGTERM, SIGHUP, window after Ctrl+C ──▶ detached, 0
 //	                                └── Ctrl+C twice ──▶ [stopping] ── Exit ──▶ the run's exit code
 //
+// One that only follows ("logs -f", "wait") ends with any signal as if it had been killed by it: 128+n, as "tail -f"
+// and "docker logs -f" do. 0 would say that the run has ended.
+//
 // Signals belong to it while it lives, and to nobody else.
 type session struct {
 	app     *App
@@ -35,12 +36,10 @@ type session struct {
 	input   *input                 // nil: nothing is forwarded
 	output  func(api.Output) error // prints output; nil: stdout and stderr as the command wrote them
 	follows bool                   // it only reads the run's output: every signal just ends it
+	signals <-chan os.Signal       // of a caller that owned them before; nil: the session takes them
 	from    int64                  // next output byte wanted
 	client  *api.Client
 }
-
-// errDetached ends a session whose run goes on.
-var errDetached = errors.New("detached")
 
 // patience is how long a connection may take before the person is told that moat is waiting for it.
 const patience = time.Second
@@ -51,23 +50,29 @@ func (s *session) attach(ctx context.Context) error {
 	defer s.client.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
-	go s.handle(ctx, signals, cancel)
-	err := s.follow(ctx)
-	if errors.Is(context.Cause(ctx), errDetached) {
-		if s.follows {
-			return nil
-		}
-		s.app.say("detached, the run goes on. Reattach: moat attach %s   Logs: moat logs -f %s   End it: moat stop %s", s.name, s.name, s.name)
-		return nil
+	if s.signals == nil {
+		signals, release := ownSignals()
+		defer release()
+		s.signals = signals
 	}
-	return err
+	if !s.follows {
+		defer brokenPipeIsAnError()()
+	}
+	go s.handle(ctx, cancel)
+	err := s.follow(ctx)
+	var left *leftError
+	switch {
+	case !errors.As(context.Cause(ctx), &left):
+		return err
+	case s.follows:
+		return &exitError{code: left.code()}
+	}
+	s.app.say("detached, the run goes on. Reattach: moat attach %s   Logs: moat logs -f %s   End it: moat stop %s", s.name, s.name, s.name)
+	return nil
 }
 
-// handle is the owner of the signals. It cancels with errDetached to leave.
-func (s *session) handle(ctx context.Context, signals <-chan os.Signal, cancel context.CancelCauseFunc) {
+// handle is the owner of the signals. It cancels with a leftError to leave.
+func (s *session) handle(ctx context.Context, cancel context.CancelCauseFunc) {
 	p := press{window: s.window}
 	var window <-chan time.Time
 	for {
@@ -75,11 +80,11 @@ func (s *session) handle(ctx context.Context, signals <-chan os.Signal, cancel c
 		case <-ctx.Done():
 			return
 		case <-window:
-			cancel(errDetached)
+			cancel(&leftError{os.Interrupt})
 			return
-		case sig := <-signals:
+		case sig := <-s.signals:
 			if sig != os.Interrupt || s.follows {
-				cancel(errDetached)
+				cancel(&leftError{sig})
 				return
 			}
 			switch p.at(time.Now()) {
@@ -92,6 +97,9 @@ func (s *session) handle(ctx context.Context, signals <-chan os.Signal, cancel c
 				go s.stop(ctx, defaultGrace)
 			case pressKill:
 				go s.stop(ctx, 0)
+			case pressLate:
+				cancel(&leftError{sig})
+				return
 			}
 		}
 	}
@@ -99,7 +107,8 @@ func (s *session) handle(ctx context.Context, signals <-chan os.Signal, cancel c
 
 // stop asks for the end of the run; that it came is seen in its output.
 func (s *session) stop(ctx context.Context, grace time.Duration) {
-	if err := s.client.Stop(ctx, api.Stop{GraceMS: grace.Milliseconds()}); err != nil && ctx.Err() == nil {
+	err := s.app.stopRun(ctx, s.home, run.Record{ID: s.id, State: run.Running}, grace)
+	if err != nil && ctx.Err() == nil {
 		s.app.say("the run could not be stopped: %v", err)
 	}
 }
@@ -204,7 +213,7 @@ func (s *session) show(out api.Output) error {
 		return fmt.Errorf("the supervisor sent output from %d again, %d was next", out.Offset, s.from)
 	}
 	if err := s.print(out); err != nil {
-		return &exitError{code: codeFailure, err: fmt.Errorf("print output: %w", err), hint: "the run goes on: moat attach " + s.name}
+		return &exitError{code: codeFailure, err: fmt.Errorf("print output: %w", err), hint: fmt.Sprintf("the run goes on: moat attach %s, or moat stop %s", s.name, s.name)}
 	}
 	s.from = out.Offset + int64(len(out.Data))
 	return nil
