@@ -119,6 +119,10 @@ func (srv *server) stop(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("bad stop request: %s", body), http.StatusBadRequest)
 		return
 	}
+	if err := srv.s.waitUp(r.Context()); err != nil { // what is being started cannot be signalled yet
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
 	if err := srv.s.requestStop(time.Duration(req.GraceMS) * time.Millisecond); err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
 		return
