@@ -75,6 +75,11 @@ type Info struct {
 	OutputBytes  int64      `json:"output_bytes"`
 	LastOutputAt *time.Time `json:"last_output_at"`
 	Version      string     `json:"version"` // of moat
+
+	// Attention says why the command seems to wait for somebody: "bell", "silent", or a notification's text, which is
+	// the command's own and not to be believed. Nil: it does not.
+	Attention      *string    `json:"attention"`
+	AttentionSince *time.Time `json:"attention_since"`
 }
 
 // Attach opens an attach stream.

@@ -35,7 +35,8 @@ type Screen struct {
 	answers bool
 	replies func([]byte) // receives what the model answers; called without mu
 
-	attention Attention
+	attention   Attention
+	last, typed time.Time // when the command printed, and somebody typed, for the last time
 }
 
 // NewScreen returns the model of a terminal on which nothing has happened. Replies hears what the model has to answer
@@ -92,7 +93,7 @@ func (s *Screen) feed(step journal.Step, live bool) {
 	} else {
 		s.vt.SetAnswering(live && s.answers)
 		s.vt.Write(step.Data)
-		s.offset = step.End()
+		s.offset, s.last = step.End(), step.Time
 	}
 	s.step = step.Next
 	replies := s.vt.TakeReplies()
@@ -167,25 +168,36 @@ func (s *Screen) Size() journal.Size {
 	return journal.Size{Rows: uint16(rows), Cols: uint16(cols)}
 }
 
-// Attention tells whether somebody is waited for.
-func (s *Screen) Attention() Attention {
+// quiet is how long a command that shows a cursor behind some text is silent before it seems to wait for somebody.
+const quiet = 30 * time.Second
+
+// Attention tells whether, at the time now, somebody is waited for.
+func (s *Screen) Attention(now time.Time) Attention {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.attention
+	if !s.attention.Since.IsZero() || s.last.IsZero() || now.Sub(s.last) < quiet {
+		return s.attention
+	}
+	x, y, visible := s.vt.Cursor()
+	text, _ := s.vt.AppendLine(nil, y)
+	if !visible || x == 0 || len(text) == 0 || !s.typed.Before(s.last) {
+		return Attention{}
+	}
+	return Attention{Since: s.last, Why: "silent"}
 }
 
 // Typed says that somebody answered: nobody is waited for any more.
 func (s *Screen) Typed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.attention = Attention{}
+	s.attention, s.typed = Attention{}, time.Now()
 }
 
-// Attention is what a person who is not looking may want to know: the command rang the bell or sent a notification,
-// and nobody has typed anything since.
+// Attention is what a person who is not looking may want to know: the command rang the bell, sent a notification, or
+// has been silent at a prompt for a while, and nobody has typed anything since.
 type Attention struct {
 	Since time.Time // zero: nobody is waited for
-	Why   string    // "bell", or the notification's text
+	Why   string    // "bell", "silent", or the notification's text
 }
 
 func (a *Attention) note(at time.Time, events []vt.Event) {

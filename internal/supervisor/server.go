@@ -102,6 +102,11 @@ func (srv *server) info(w http.ResponseWriter, _ *http.Request) {
 	if t := s.output.LastTime(); !t.IsZero() {
 		info.LastOutputAt = &t
 	}
+	if s.terminal != nil {
+		if a := s.terminal.Attention(time.Now()); !a.Since.IsZero() {
+			info.Attention, info.AttentionSince = &a.Why, &a.Since
+		}
+	}
 	w.Header().Set("Content-Type", "application/json")
 	if _, err := w.Write(api.Encode(info)); err != nil {
 		s.Logger.Debug("client left", "error", err)

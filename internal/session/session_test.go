@@ -1,0 +1,207 @@
+package session
+
+import (
+	"encoding/json"
+	"fmt"
+	"iter"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"moat/internal/journal"
+	"moat/internal/vt"
+)
+
+var begun = time.Unix(1_700_000_000, 0).UTC()
+
+// tape records steps, sizes and output, one second apart, and returns the writer and a reader's tape of them.
+func tape(t *testing.T, steps ...any) (*os.Root, *journal.Output, iter.Seq2[journal.Step, error]) {
+	t.Helper()
+	dir, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, _, err := journal.OpenOutput(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { o.Close(); dir.Close() })
+	for i, step := range steps {
+		add(t, o, begun.Add(time.Duration(i)*time.Second), step)
+	}
+	r, err := journal.OpenReader(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return dir, o, r.Tape(0)
+}
+
+func add(t *testing.T, o *journal.Output, at time.Time, step any) {
+	t.Helper()
+	var err error
+	switch v := step.(type) {
+	case journal.Size:
+		err = o.Resize(at, v)
+	case string:
+		err = o.Append(journal.Chunk{Time: at, Stream: journal.Terminal, Offset: o.Offset(), Data: []byte(v)})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCast(t *testing.T) {
+	code, ended := 3, begun.Add(9*time.Second)
+	cast := Cast{Title: "t", Command: "c", Term: "xterm", Started: begun, Ended: &ended, Exit: &code}
+	_, _, steps := tape(t, journal.Size{Rows: 5, Cols: 10}, "a\xe2\x82", "\xac\r\n", journal.Size{Rows: 6, Cols: 11}, "\xff\"\x1b[31m")
+	for version, want := range map[CastVersion][]string{
+		CastV2: {
+			`{"command":"c","env":{"TERM":"xterm"},"height":5,"timestamp":1700000000,"title":"t","version":2,"width":10}`,
+			`[1.000000,"o","a"]`, `[2.000000,"o","€\r\n"]`, `[3.000000,"r","11x6"]`, `[4.000000,"o","` + "\ufffd" + `\"\u001b[31m"]`, `[9.000000,"m","exit 3"]`,
+		},
+		CastV3: {
+			`{"command":"c","term":{"cols":10,"rows":5,"type":"xterm"},"timestamp":1700000000,"title":"t","version":3}`,
+			`[1.000000,"o","a"]`, `[1.000000,"o","€\r\n"]`, `[1.000000,"r","11x6"]`, `[1.000000,"o","` + "\ufffd" + `\"\u001b[31m"]`, `[5.000000,"x","3"]`,
+		},
+	} {
+		var out strings.Builder
+		cast.Version = version
+		if err := WriteCast(&out, cast, steps); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for line := range strings.Lines(out.String()) {
+			if !json.Valid([]byte(line)) {
+				t.Errorf("no JSON: %s", line)
+			}
+			got = append(got, strings.ReplaceAll(strings.TrimSuffix(line, "\n"), `\ufffd`, "\ufffd"))
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("version %d: %s", version, d)
+		}
+	}
+}
+
+func TestLines(t *testing.T) {
+	var many strings.Builder
+	var want []string
+	for i := range 30_000 { // more than the model keeps
+		fmt.Fprintf(&many, "%d\r\n", i)
+		want = append(want, fmt.Sprint(i))
+	}
+	long := strings.Repeat("x", 200)
+	for name, c := range map[string]struct {
+		steps []any
+		want  []string
+	}{
+		"nothing":         {nil, nil},
+		"many":            {[]any{journal.Size{Rows: 3, Cols: 20}, many.String()}, want},
+		"a wrapped line":  {[]any{journal.Size{Rows: 3, Cols: 20}, long + "\r\nb\r\n\r\n"}, []string{long, "b"}},
+		"a progress line": {[]any{"10%\r20%\r\x1b[K100%\r\n"}, []string{"100%"}},
+		"colours":         {[]any{"\x1b[31mred\x1b[m \x1b]8;;http://x\x07link\x1b]8;;\x07"}, []string{"red link"}},
+	} {
+		_, _, steps := tape(t, c.steps...)
+		var got []string
+		for line, err := range Lines(steps) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, string(line.Text))
+		}
+		if d := cmp.Diff(c.want, got); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+}
+
+// TestScreen follows a tape that grows: repaints are of what is recorded, questions are answered once, bells ring.
+func TestScreen(t *testing.T) {
+	dir, o, _ := tape(t, journal.Size{Rows: 4, Cols: 20}, "old\x1b[6n\x07")
+	answers := make(chan string, 9)
+	s := NewScreen(func(b []byte) { answers <- string(b) })
+	s.Answer(true)
+	done := make(chan error, 1)
+	live := o.Position()
+	go func() { done <- s.Follow(t.Context(), dir, o, live) }()
+
+	repaint := func(seen uint64) (*vt.Terminal, Repaint) {
+		rp, err := s.Repaint(t.Context(), o.Position(), seen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		term := vt.New(20, 4, vt.Options{})
+		term.Write(rp.Data)
+		return term, rp
+	}
+	term, rp := repaint(0)
+	if text, _ := term.AppendLine(nil, 0); string(text) != "old" || rp.Offset != o.Offset() || rp.Lines != 0 {
+		t.Fatalf("%q, %+v", text, rp)
+	}
+	if a := s.Attention(begun); !a.Since.IsZero() {
+		t.Fatalf("an old bell rings: %+v", a)
+	}
+	add(t, o, time.Now(), "\r\n1\r\n2\r\n3\r\n4\r\n5\x1b[6n\x07")
+	if got := <-answers; got != "\x1b[4;2R" {
+		t.Fatalf("answer %q", got)
+	}
+	term, rp = repaint(1)
+	kept, _ := term.ScrollbackLen()
+	if text, _ := term.AppendLine(nil, 3); string(text) != "5" || rp.Lines != 2 || kept != 1 {
+		t.Fatalf("%q, %+v, %d lines of scrollback", text, rp.Lines, kept)
+	}
+	if a := s.Attention(time.Now()); a.Why != "bell" {
+		t.Fatalf("%+v", a)
+	}
+	s.Typed()
+	if a := s.Attention(time.Now()); !a.Since.IsZero() {
+		t.Fatalf("%+v after typing", a)
+	}
+	add(t, o, time.Now(), "\r\n> ")
+	if _, err := s.Repaint(t.Context(), o.Position(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if a := s.Attention(time.Now()); !a.Since.IsZero() {
+		t.Fatalf("%+v right after output", a)
+	}
+	if a := s.Attention(time.Now().Add(time.Hour)); a.Why != "silent" {
+		t.Fatalf("%+v an hour later at a prompt", a)
+	}
+	s.Answer(false)
+	add(t, o, time.Now(), "\x1b[6n")
+	if err := o.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if len(answers) != 0 {
+		t.Fatalf("answered though a terminal does: %q", <-answers)
+	}
+}
+
+func TestSizes(t *testing.T) {
+	type size = journal.Size
+	for _, c := range []struct {
+		policy Policy
+		do     func(*Sizes)
+		want   size
+		leader any
+	}{
+		{Latest, func(*Sizes) {}, size{}, nil},
+		{Latest, func(z *Sizes) { z.Active(1, size{24, 80}); z.Active(2, size{50, 100}) }, size{50, 100}, 2},
+		{Latest, func(z *Sizes) { z.Active(1, size{24, 80}); z.Active(2, size{50, 100}); z.Active(1, size{}) }, size{24, 80}, 1},
+		{Latest, func(z *Sizes) { z.Active(1, size{24, 80}); z.Active(2, size{50, 100}); z.Left(2) }, size{24, 80}, 1},
+		{Latest, func(z *Sizes) { z.Active(1, size{24, 80}); z.Active(2, size{}) }, size{24, 80}, 2},
+		{Smallest, func(z *Sizes) { z.Active(1, size{24, 100}); z.Active(2, size{50, 80}) }, size{24, 80}, 2},
+	} {
+		z := NewSizes(c.policy)
+		c.do(z)
+		if got, ok := z.Want(); got != c.want || ok != (c.want != size{}) || z.Leader() != c.leader {
+			t.Errorf("size %v, leader %v; want %v, %v", got, z.Leader(), c.want, c.leader)
+		}
+	}
+}
