@@ -21,6 +21,7 @@ type Conn struct {
 	r      *frame.Reader
 	pos    int64  // bytes of the stream that Next has delivered
 	spawn  []byte // parts of a Spawn so far
+	proven bool   // the opening is over
 	closed sync.Once
 
 	mu      sync.Mutex // guards writing
@@ -70,6 +71,9 @@ func (c *Conn) Next() (Message, error) {
 			return nil, fmt.Errorf("%w: kind %q does not come from that end", ErrInvalid, kind)
 		}
 		if kind == KindPart {
+			if !c.proven {
+				return nil, fmt.Errorf("%w: kind %q before the proof", ErrInvalid, kind)
+			}
 			if len(c.spawn)+len(payload) > MaxSpawn {
 				return nil, fmt.Errorf("%w: a spawn of over %d bytes", ErrInvalid, MaxSpawn)
 			}

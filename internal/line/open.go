@@ -61,6 +61,7 @@ func open(ctx context.Context, nc net.Conn, peer side, handshake func(*Conn) err
 		_ = c.Close()
 		return nil, fmt.Errorf("open the line: %w", err)
 	}
+	c.proven = true
 	return c, nil
 }
 
