@@ -138,6 +138,9 @@ func checkDir(dir string) error {
 	if err == nil && !st.IsDir() {
 		err = syscall.ENOTDIR
 	}
+	if err == nil {
+		err = unix.Faccessat(unix.AT_FDCWD, dir, unix.X_OK, unix.AT_EACCESS)
+	}
 	var pe *os.PathError
 	if errors.As(err, &pe) {
 		err = pe.Err

@@ -12,86 +12,112 @@ import (
 // TestWindow compares a window with the plain sequence of bytes that went into it, through random reading, sending,
 // acknowledging and broken lines.
 func TestWindow(t *testing.T) {
-	rnd := rand.New(rand.NewPCG(1, 2))
-	for range 30 {
-		w := window{pool: &pool{}}
-		var all []byte            // that was read
-		var streams []line.Stream // of each byte
-		bounds := map[uint64]int{}
-		now, got := time.Unix(0, 0), uint64(0) // got: what the host recorded
-		var flying []*block
+	for seed := range uint64(20) {
+		m := &model{
+			t: t, rnd: rand.New(rand.NewPCG(seed, 2)),
+			w: window{pool: &pool{}}, sizes: map[uint64]int{}, now: time.Unix(0, 0),
+		}
+		steps := []func(){m.read, m.read, m.send, m.ack, m.sendEnds, m.breaks}
 		for range 400 {
-			switch rnd.IntN(5) {
-			case 0, 1:
-				buf := w.space()
-				if (buf == nil) != w.full() {
-					t.Fatal("full and space disagree")
-				}
-				if buf == nil {
-					continue
-				}
-				n := 1 + rnd.IntN(len(buf))
-				if rnd.IntN(2) == 0 {
-					n = min(n, 1+rnd.IntN(20))
-				}
-				from := line.Stream(1 + rnd.IntN(2))
-				for i := range n {
-					buf[i] = byte(len(all) + i + i>>8)
-					streams = append(streams, from)
-				}
-				all = append(all, buf[:n]...)
-				now = now.Add(time.Duration(rnd.IntN(60)) * time.Millisecond)
-				w.commit(n, from, now)
-			case 2:
-				c, ok := w.take()
-				if !ok {
-					w.rest()
-					continue
-				}
-				flying = append(flying, c.block)
-				o := c.out
-				if !bytes.Equal(o.Data, all[o.Offset:o.Offset+uint64(len(o.Data))]) || len(o.Data) > line.MaxData {
-					t.Fatal("other bytes")
-				}
-				for i := range o.Data {
-					if streams[int(o.Offset)+i] != o.Stream {
-						t.Fatal("bytes of the other stream")
-					}
-				}
-				if n, again := bounds[o.Offset]; again && n != len(o.Data) {
-					t.Fatalf("a chunk of %d bytes has %d now", n, len(o.Data))
-				}
-				bounds[o.Offset] = len(o.Data)
-				if o.Offset > got {
-					t.Fatalf("byte %d came before byte %d", o.Offset, got)
-				}
-				got = max(got, o.Offset+uint64(len(o.Data)))
-			case 3:
-				if !w.ack(got) || w.first != got {
-					t.Fatal("the acknowledgement was refused")
-				}
-			case 4:
-				for _, b := range flying {
-					w.release(b)
-				}
-				flying = nil
-				if rnd.IntN(4) == 0 && !w.resume(got) {
-					t.Fatal("refused to resume")
-				}
-			}
-			if held := int(w.end - w.first); held > line.Window || w.cost > line.Window {
-				t.Fatalf("%d bytes are kept, cost %d", held, w.cost)
+			steps[m.rnd.IntN(len(steps))]()
+			if held := int(m.w.end - m.w.first); held > line.Window || m.w.cost > line.Window {
+				t.Fatalf("%d bytes are kept, cost %d", held, m.w.cost)
 			}
 		}
-		if w.ack(w.end + 1) {
-			t.Fatal("what was never read was acknowledged")
+		m.finish()
+	}
+}
+
+// A model is a window, what should be in it, and a host.
+type model struct {
+	t       *testing.T
+	rnd     *rand.Rand
+	w       window
+	now     time.Time
+	all     []byte        // everything that was read
+	streams []line.Stream // of each byte
+	sizes   map[uint64]int
+	got     uint64 // what the host recorded
+	flying  []*block
+}
+
+func (m *model) read() {
+	buf := m.w.space()
+	if (buf == nil) != m.w.full() {
+		m.t.Fatal("full and space disagree")
+	}
+	if buf == nil {
+		return
+	}
+	n := 1 + m.rnd.IntN(len(buf))
+	if m.rnd.IntN(3) > 0 {
+		n = min(n, 1+m.rnd.IntN(20))
+	}
+	from := line.Stream(1 + m.rnd.IntN(2))
+	for i := range n {
+		buf[i] = byte(len(m.all) + i + i>>8)
+	}
+	m.all = append(m.all, buf[:n]...)
+	for range n {
+		m.streams = append(m.streams, from)
+	}
+	m.now = m.now.Add(time.Duration(m.rnd.IntN(60)) * time.Millisecond)
+	m.w.commit(n, from, m.now)
+}
+
+func (m *model) send() {
+	c, ok := m.w.take()
+	if !ok {
+		m.w.rest()
+		return
+	}
+	m.flying = append(m.flying, c.block)
+	o := c.out
+	end := o.Offset + uint64(len(o.Data))
+	if len(o.Data) > line.MaxData || !bytes.Equal(o.Data, m.all[o.Offset:end]) {
+		m.t.Fatal("other bytes")
+	}
+	for _, from := range m.streams[o.Offset:end] {
+		if from != o.Stream {
+			m.t.Fatal("bytes of the other stream")
 		}
-		for _, b := range flying {
-			w.release(b)
-		}
-		if w.ack(w.end); w.cost != 0 || len(w.chunks) != 0 || w.block != nil && w.block.refs != 0 {
-			t.Fatalf("left: cost %d, %d chunks", w.cost, len(w.chunks))
-		}
+	}
+	if n, again := m.sizes[o.Offset]; again && n != len(o.Data) {
+		m.t.Fatalf("a chunk of %d bytes has %d now", n, len(o.Data))
+	}
+	m.sizes[o.Offset] = len(o.Data)
+	if o.Offset > m.got {
+		m.t.Fatalf("byte %d came before byte %d", o.Offset, m.got)
+	}
+	m.got = max(m.got, end)
+}
+
+func (m *model) ack() {
+	if !m.w.ack(m.got) || m.w.first != m.got {
+		m.t.Fatal("the acknowledgement was refused")
+	}
+}
+
+func (m *model) sendEnds() {
+	for _, b := range m.flying {
+		m.w.release(b)
+	}
+	m.flying = nil
+}
+
+func (m *model) breaks() {
+	if m.rnd.IntN(4) == 0 && !m.w.resume(m.got) {
+		m.t.Fatal("refused to resume")
+	}
+}
+
+func (m *model) finish() {
+	if m.w.ack(m.w.end + 1) {
+		m.t.Fatal("what was never read was acknowledged")
+	}
+	m.sendEnds()
+	if m.w.ack(m.w.end); m.w.cost != 0 || len(m.w.chunks) != 0 || m.w.block != nil && m.w.block.refs != 0 {
+		m.t.Fatalf("left: cost %d, %d chunks", m.w.cost, len(m.w.chunks))
 	}
 }
 
