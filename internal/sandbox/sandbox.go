@@ -52,6 +52,17 @@ const (
 	Gone
 )
 
+func (s State) String() string {
+	switch s {
+	case Running:
+		return "running"
+	case Gone:
+		return "gone"
+	default:
+		return "unknown"
+	}
+}
+
 // Ref names a run's sandbox.
 type Ref struct {
 	ID  string // the run's id, for names in shared spaces such as cgroups; letters, digits and dashes

@@ -25,63 +25,61 @@ type groups map[string]string // controller → folder; with v2 the same folder 
 // cpuPeriod is the time over which CPU use is averaged, in microseconds; the kernel's default.
 const cpuPeriod = 100_000
 
-// hold puts pid under limits as far as cgroups can be made here, and reports what is held that way. It never fails:
-// what cannot be held is for fallBack.
-func hold(id string, l sandbox.Limits, pid int) (groups, sandbox.Report) {
-	var report sandbox.Report
+// planGroups chooses the cgroups for the limits, as far as there is a place for them, and makes none: they must be
+// written down first.
+func planGroups(id string, l sandbox.Limits) groups {
 	g := groups{}
-	for _, c := range []struct {
-		controller string
-		wanted     bool
-		held       *sandbox.Hold
-	}{
-		{"memory", l.MemoryBytes > 0, &report.Memory},
-		{"cpu", l.CPUs > 0, &report.CPUs},
-		{"pids", l.PIDs > 0, &report.PIDs},
-	} {
-		if !c.wanted {
-			continue
-		}
-		parent, v2, err := parentGroup(c.controller)
-		if err != nil {
-			continue
-		}
-		dir := filepath.Join(parent, "moat-"+id)
-		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		g[c.controller] = dir // to be removed, whether it holds anything or not
-		if limitGroup(dir, c.controller, l, v2) == nil && writeFile(dir, "cgroup.procs", strconv.Itoa(pid)) == nil {
-			*c.held = sandbox.Held
-		}
-	}
-	return g, report
-}
-
-// parentGroup returns the folder in which a cgroup with the controller can be made, and whether it is of version 2.
-func parentGroup(controller string) (dir string, v2 bool, err error) {
-	own, unified, err := ownGroups("/proc/self/cgroup")
+	own, err := ownGroups("/proc/self/cgroup")
 	if err != nil {
-		return "", false, err
+		return g
 	}
 	mounts, err := groupMounts("/proc/self/mountinfo")
 	if err != nil {
-		return "", false, err
+		return g
 	}
+	for controller, wanted := range map[string]bool{"memory": l.MemoryBytes > 0, "cpu": l.CPUs > 0, "pids": l.PIDs > 0} {
+		if !wanted {
+			continue
+		}
+		if parent, err := parentGroup(own, mounts, controller); err == nil {
+			g[controller] = filepath.Join(parent, "moat-"+id)
+		}
+	}
+	return g
+}
+
+// hold makes the groups, puts pid into them, and reports which limits are held that way. It never fails: what cannot be
+// held is for fallBack.
+func (g groups) hold(l sandbox.Limits, pid int) sandbox.Report {
+	var report sandbox.Report
+	held := map[string]*sandbox.Hold{"memory": &report.Memory, "cpu": &report.CPUs, "pids": &report.PIDs}
+	for controller, dir := range g {
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if limitGroup(dir, controller, l) == nil && writeFile(dir, "cgroup.procs", strconv.Itoa(pid)) == nil {
+			*held[controller] = sandbox.Held
+		}
+	}
+	return report
+}
+
+// parentGroup returns the folder in which a cgroup with the controller can be made. A controller that is not on a
+// hierarchy of its own is on the unified one.
+func parentGroup(own map[string]string, mounts map[string]groupMount, controller string) (string, error) {
 	if path, ok := own[controller]; ok {
 		m, ok := mounts[controller]
 		if !ok {
-			return "", false, fmt.Errorf("cgroup controller %s is not mounted", controller)
+			return "", fmt.Errorf("cgroup controller %s is not mounted", controller)
 		}
 		dir := m.folder(path)
-		return dir, false, unix.Access(dir, unix.W_OK)
+		return dir, unix.Access(dir, unix.W_OK)
 	}
 	m, ok := mounts[""]
 	if !ok {
-		return "", false, errors.New("cgroups are not mounted")
+		return "", errors.New("cgroups are not mounted")
 	}
-	dir, err = delegated(m.folder(unified), m.point, controller)
-	return dir, true, err
+	return delegated(m.folder(own[""]), m.point, controller)
 }
 
 // delegated looks upwards from own, which has processes and so cannot give controllers to children (the "no internal
@@ -100,7 +98,9 @@ func delegated(own, top, controller string) (string, error) {
 }
 
 // limitGroup writes one controller's limits.
-func limitGroup(dir, controller string, l sandbox.Limits, v2 bool) error {
+func limitGroup(dir, controller string, l sandbox.Limits) error {
+	_, err := os.Stat(filepath.Join(dir, "cgroup.controllers"))
+	v2 := err == nil
 	memory := strconv.FormatInt(l.MemoryBytes, 10)
 	quota := strconv.FormatInt(max(1000, int64(l.CPUs*cpuPeriod)), 10) // the kernel refuses less than 1 ms
 	switch {
@@ -200,27 +200,23 @@ func (m groupMount) folder(cgroup string) string {
 	return filepath.Join(m.point, rel)
 }
 
-// ownGroups reads a proc_pid_cgroup(5) file: the cgroup per v1 controller, and the one in the unified hierarchy.
-func ownGroups(file string) (perController map[string]string, unified string, err error) {
+// ownGroups reads a proc_pid_cgroup(5) file: the cgroup per v1 controller; that in the unified hierarchy has the key "".
+func ownGroups(file string) (map[string]string, error) {
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	perController = map[string]string{}
+	out := map[string]string{}
 	for line := range strings.Lines(string(b)) {
 		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
 		if len(parts) != 3 {
 			continue
 		}
-		if parts[0] == "0" {
-			unified = parts[2]
-			continue
-		}
-		for c := range strings.SplitSeq(parts[1], ",") {
-			perController[c] = parts[2]
+		for c := range strings.SplitSeq(parts[1], ",") { // once, with "", for the unified one
+			out[c] = parts[2]
 		}
 	}
-	return perController, unified, nil
+	return out, nil
 }
 
 // groupMounts reads a proc_pid_mountinfo(5) file: the mount per v1 controller; the unified one has the key "".

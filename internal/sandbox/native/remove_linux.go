@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -44,15 +45,32 @@ func (r *Runtime) end(ctx context.Context, ref sandbox.Ref) error {
 	case c != nil: // it was never written down
 		_ = c.process.Kill()
 	default:
-		// A guest that was not written down, or whose record is torn (the machine went down), ends by itself.
-		if state, err := r.answers(ctx, ref); state != sandbox.Gone {
-			return fmt.Errorf("who the guest is was not written down, and it is %v (%w)", state, err)
+		// A guest whose owner died before writing it down ends by itself, and a torn record has seen the machine end.
+		if err := r.awaitEnd(ctx, ref); err != nil {
+			return err
 		}
 	}
 	if c == nil {
 		return nil
 	}
 	return r.disown(ctx, ref.Dir, c)
+}
+
+// awaitEnd waits until nobody has the guest's socket open.
+func (r *Runtime) awaitEnd(ctx context.Context, ref sandbox.Ref) error {
+	for {
+		conn, err := r.Dial(ctx, ref)
+		if errors.Is(err, sandbox.ErrGone) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		stop := context.AfterFunc(ctx, func() { conn.Close() })
+		_, _ = io.Copy(io.Discard, conn) // nobody accepts it, so it ends with the socket
+		stop()
+		conn.Close()
+	}
 }
 
 // disown waits for the end of a child and forgets it.

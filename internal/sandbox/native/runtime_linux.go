@@ -35,8 +35,11 @@ func (r *Runtime) Start(ctx context.Context, spec sandbox.Spec) error {
 	if err := errors.Join(ctx.Err(), spec.Check()); err != nil {
 		return fmt.Errorf("start sandbox %s: %w", spec.ID, err)
 	}
-	if state, err := r.State(ctx, spec.Ref); err != nil || state == sandbox.Running {
-		return fmt.Errorf("start sandbox %s: it is %v (%v)", spec.ID, state, err)
+	switch state, err := r.State(ctx, spec.Ref); {
+	case err != nil:
+		return err
+	case state == sandbox.Running:
+		return fmt.Errorf("start sandbox %s: it is running", spec.ID)
 	}
 	if err := r.Remove(ctx, spec.Ref); err != nil {
 		return fmt.Errorf("clear leftovers of sandbox %s: %w", spec.ID, err)

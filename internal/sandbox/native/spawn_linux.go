@@ -51,11 +51,7 @@ func (r *Runtime) start(ctx context.Context, spec sandbox.Spec) error {
 		return fmt.Errorf("clone into new namespaces: %w", err)
 	}
 	r.adopt(spec.Dir, c)
-	rec, err := enroll(spec, c.process.Pid, &boot)
-	if err != nil {
-		return err
-	}
-	if err := writeRecord(spec.Ref, rec); err != nil {
+	if boot.Fallback, err = enroll(spec, c.process.Pid); err != nil {
 		return fmt.Errorf("write down the guest: %w", err)
 	}
 	if err := c.handOver(ctx, boot); err != nil {
@@ -64,19 +60,24 @@ func (r *Runtime) start(ctx context.Context, spec sandbox.Spec) error {
 	return nil
 }
 
-// enroll puts the process into its cgroup, tells boot which limits are left to it, and returns the record of it all.
-func enroll(spec sandbox.Spec, pid int, boot *Boot) (record, error) {
+// enroll writes down who the guest is, puts it under its limits, and returns those that are left to itself. Whatever
+// must be taken down later is written down before it is made.
+func enroll(spec sandbox.Spec, pid int) (fallback, error) {
 	self, err := identify(pid)
 	if err != nil {
-		return record{}, fmt.Errorf("identify the guest: %w", err)
+		return fallback{}, err
 	}
 	limits := spec.Limits
 	if limits.PIDs == 0 {
 		limits.PIDs = sandbox.DefaultPIDs
 	}
-	g, report := hold(spec.ID, limits, pid)
-	boot.Fallback = fallBack(limits, &report, os.Geteuid() == 0 && spec.User.UID == 0)
-	return record{Process: self, Groups: g, Report: report}, nil
+	rec := record{Process: self, Groups: planGroups(spec.ID, limits)}
+	if err := writeRecord(spec.Ref, rec); err != nil {
+		return fallback{}, err
+	}
+	rec.Report = rec.Groups.hold(limits, pid)
+	rest := fallBack(limits, &rec.Report, os.Geteuid() == 0 && spec.User.UID == 0)
+	return rest, writeRecord(spec.Ref, rec)
 }
 
 // makeDirs makes Ref.Dir and what belongs in it.
