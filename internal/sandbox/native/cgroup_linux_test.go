@@ -1,0 +1,141 @@
+package native
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"moat/internal/sandbox"
+)
+
+// writeTree makes files and the directories that they need.
+func writeTree(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		must(t, os.WriteFile(path, []byte(content), 0o644))
+	}
+}
+
+func TestParentGroup(t *testing.T) {
+	fs := t.TempDir()
+	writeTree(t, fs, map[string]string{
+		"v2/cgroup.subtree_control":                      "cpu memory pids\n",
+		"v2/cgroup.procs":                                "",
+		"v2/user/cgroup.subtree_control":                 "memory pids\n",
+		"v2/user/cgroup.procs":                           "",
+		"v2/user/app/cgroup.subtree_control":             "pids\n",
+		"v2/user/app/cgroup.procs":                       "",
+		"v2/user/app/shell.scope/cgroup.subtree_control": "",
+		"v2/user/app/shell.scope/cgroup.procs":           "1\n",
+		"v1/memory/docker/abc/cgroup.procs":              "1\n",
+		"self":                                           "5:memory:/docker/abc\n4:cpu,cpuacct:/none\n0::/user/app/shell.scope\n",
+		"mountinfo": "30 25 0:26 / " + fs + "/v2 rw - cgroup2 cgroup2 rw\n" +
+			"31 25 0:27 /docker/abc " + fs + "/v1/memory/docker/abc rw shared:5 - cgroup cgroup rw,memory\n" +
+			"broken line\n",
+	})
+	own, err := ownGroups(fs + "/self")
+	must(t, err)
+	wantOwn := map[string]string{"": "/user/app/shell.scope", "memory": "/docker/abc", "cpu": "/none", "cpuacct": "/none"}
+	if d := cmp.Diff(wantOwn, own); d != "" {
+		t.Errorf("own groups (-want +got):\n%s", d)
+	}
+	mounts, err := groupMounts(fs + "/mountinfo")
+	must(t, err)
+	for controller, want := range map[string]string{
+		"memory":  fs + "/v1/memory/docker/abc", // seen from inside a container
+		"pids":    fs + "/v2/user/app",          // nearest that gives it to children
+		"hugetlb": "",                           // nobody does
+		"cpu":     "",                           // not mounted
+	} {
+		got, err := parentGroup(own, mounts, controller)
+		if got != want && err == nil || want != "" && err != nil {
+			t.Errorf("%s: %q, %v, want %q", controller, got, err, want)
+		}
+	}
+	delete(own, "memory")
+	if got, err := parentGroup(own, mounts, "memory"); got != fs+"/v2/user" || err != nil {
+		t.Errorf("memory on the unified hierarchy: %q, %v", got, err)
+	}
+}
+
+func TestLimitGroup(t *testing.T) {
+	limits := sandbox.Limits{MemoryBytes: 1 << 30, CPUs: 1.5, PIDs: 64}
+	for name, want := range map[string]map[string]string{
+		"v1": {"memory.limit_in_bytes": "1073741824", "cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "150000", "pids.max": "64"},
+		"v2": {"memory.max": "1073741824", "memory.swap.max": "0", "cpu.max": "150000 100000", "pids.max": "64", "cgroup.controllers": ""},
+	} {
+		dir := t.TempDir()
+		for file := range want {
+			must(t, os.WriteFile(filepath.Join(dir, file), nil, 0o644))
+		}
+		got := map[string]string{}
+		for _, controller := range []string{"memory", "cpu", "pids"} {
+			if err := limitGroup(dir, controller, limits); err != nil {
+				t.Errorf("%s, %s: %v", name, controller, err)
+			}
+		}
+		for file := range want {
+			b, err := os.ReadFile(filepath.Join(dir, file))
+			must(t, err)
+			got[file] = string(b)
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+	}
+	if err := limitGroup(t.TempDir(), "pids", limits); err == nil {
+		t.Error("a folder that is no cgroup took a limit")
+	}
+}
+
+func TestOOMKills(t *testing.T) {
+	for file, content := range map[string]string{
+		"memory.events":      "low 0\noom 5\noom_kill 3\noom_group_kill 0\n",
+		"memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
+	} {
+		dir := t.TempDir()
+		writeTree(t, dir, map[string]string{file: content})
+		if got := (groups{"memory": dir}).oomKills(); got != 3 {
+			t.Errorf("%s: %d", file, got)
+		}
+	}
+	if got := (groups{"memory": "/not/there"}).oomKills(); got != 0 {
+		t.Errorf("without a group: %d", got)
+	}
+}
+
+func TestFallBack(t *testing.T) {
+	all := sandbox.Limits{MemoryBytes: 1 << 30, CPUs: 1.5, PIDs: 64}
+	for name, c := range map[string]struct {
+		limits     sandbox.Limits
+		held       sandbox.Report
+		kernelRoot bool
+		want       fallback
+		report     sandbox.Report // without the texts
+		warnings   int
+	}{
+		"all by cgroups": {all, sandbox.Report{Memory: sandbox.Held, CPUs: sandbox.Held, PIDs: sandbox.Held}, true,
+			fallback{}, sandbox.Report{Memory: sandbox.Held, CPUs: sandbox.Held, PIDs: sandbox.Held}, 0},
+		"no cgroups": {all, sandbox.Report{}, false, fallback{MemoryBytes: 1 << 30, CPUs: 2, PIDs: 64},
+			sandbox.Report{Memory: sandbox.HeldPartly, CPUs: sandbox.HeldPartly, PIDs: sandbox.Held}, 2},
+		"no cgroups, root": {all, sandbox.Report{}, true, fallback{MemoryBytes: 1 << 30, CPUs: 2, PIDs: 64},
+			sandbox.Report{Memory: sandbox.HeldPartly, CPUs: sandbox.HeldPartly}, 3},
+		"nothing asked for": {sandbox.Limits{PIDs: 64}, sandbox.Report{}, false, fallback{PIDs: 64}, sandbox.Report{PIDs: sandbox.Held}, 0},
+	} {
+		got := fallBack(c.limits, &c.held, c.kernelRoot)
+		if d := cmp.Diff(c.want, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+		if len(c.held.Warnings) != c.warnings {
+			t.Errorf("%s: warnings %q", name, c.held.Warnings)
+		}
+		c.held.Warnings = nil
+		if d := cmp.Diff(c.report, c.held); d != "" {
+			t.Errorf("%s, report (-want +got):\n%s", name, d)
+		}
+	}
+}
