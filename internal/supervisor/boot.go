@@ -43,9 +43,6 @@ func GuardMain(ctx context.Context, self, version string) error {
 		return err
 	}
 	g.Logger.Info("guard ends: the run is over")
-	if err := os.Remove(filepath.Join(folder.Dir(), api.SocketName)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove the run's socket: %w", err)
-	}
 	return nil
 }
 
@@ -167,7 +164,7 @@ func inherit(args []string) (*Config, error) {
 		return nil, fmt.Errorf("take over socket: %w", err)
 	}
 	if l, ok := listener.(*net.UnixListener); ok {
-		l.SetUnlinkOnClose(false) // it is the guard's
+		l.SetUnlinkOnClose(false) // successors need it
 	}
 	data, err := io.ReadAll(io.LimitReader(os.Stdin, maxRequest))
 	if err != nil {

@@ -243,8 +243,11 @@ func (s *supervisor) teardown(ctx context.Context) error {
 	if err := s.Runtime.Remove(ctx, s.ref()); err != nil {
 		return fmt.Errorf("take the sandbox down: %w", err)
 	}
-	if err := s.dir.Remove(secretFile); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove the line's secret: %w", err)
+	// The socket is not the guard's to remove: it may be dead. Who comes now reads the run's end from its folder.
+	for _, name := range []string{secretFile, api.SocketName} {
+		if err := s.dir.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove %s: %w", name, err)
+		}
 	}
 	return s.settle(ctx, func(r *run.Record) { r.CleanupPending = false })
 }
