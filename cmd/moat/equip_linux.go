@@ -24,6 +24,13 @@ func equip(app *cli.App) {
 		}
 		return all
 	}
+	app.Machine = func(home string) []cli.Fact {
+		var out []cli.Fact
+		for _, f := range native.Examine(home) {
+			out = append(out, cli.Fact(f))
+		}
+		return out
+	}
 	app.Tools = func(w cli.Wanted) ([]sandbox.Tool, map[string]string, error) {
 		host, want := native.Machine(w.Home, os.Environ()), wanted(w)
 		tools, reports := native.FindTools(host, want)

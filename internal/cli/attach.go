@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -21,13 +23,19 @@ func (app *App) attachCommand() *cobra.Command {
 		Use:   "attach [flags] [run]",
 		Short: "Attach to a run that is going on",
 		Long: `Attach to a run: the newest one that is going on, if none is named. Everything that it has printed is shown from the
-beginning. Input is forwarded if the run was started with -i; -i and -i=false override that.`,
+beginning. Input is forwarded if the run was started with -i; -i and -i=false override that.
+
+Ctrl+C detaches once the time for a second one has passed: a second one within it (1s; MOAT_STOP_WINDOW, or
+detach.stop_window in config.yaml) stops the run instead. SIGTERM and SIGHUP detach at once.`,
+		Example: `  moat attach
+  moat attach tests
+  moat attach --read-only run-5f2c`,
 		Args: atMostOneRun,
 		RunE: func(c *cobra.Command, args []string) error { return app.attach(c, &o, args) },
 	}
 	c.Flags().VarPF(&o.interactive, "interactive", "i", "forward standard input").NoOptDefVal = "true"
 	c.Flags().BoolVar(&o.readOnly, "read-only", false, "watch only")
-	c.ValidArgsFunction = app.completeRuns(true)
+	c.ValidArgsFunction = app.completeOneRun(true, cobra.ShellCompDirectiveNoFileComp)
 	return c
 }
 
@@ -68,6 +76,10 @@ func (app *App) oneRun(ctx context.Context, home *run.Home, args []string, live 
 		return app.settled(ctx, home, args[0])
 	}
 	entry, err := home.Newest(live)
+	var missing *run.NotFoundError
+	if live && errors.As(err, &missing) {
+		return run.Record{}, errNoneLive()
+	}
 	if err != nil {
 		return run.Record{}, err
 	}
@@ -92,7 +104,7 @@ func someRuns(c *cobra.Command, args []string) error {
 
 // completeRuns completes names of runs.
 func (app *App) completeRuns(live bool) cobra.CompletionFunc {
-	return func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		home, err := app.openHome()
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError
@@ -103,8 +115,22 @@ func (app *App) completeRuns(live bool) cobra.CompletionFunc {
 		}
 		var names []cobra.Completion
 		for _, e := range list.Runs {
+			if slices.Contains(args, e.Name) {
+				continue
+			}
 			names = append(names, cobra.CompletionWithDesc(e.Name, fmt.Sprintf("%s, %s", e.ID, e.State)))
 		}
 		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// completeOneRun is completeRuns for a verb that takes one run; what follows it is the shell's.
+func (app *App) completeOneRun(live bool, after cobra.ShellCompDirective) cobra.CompletionFunc {
+	runs := app.completeRuns(live)
+	return func(c *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, after
+		}
+		return runs(c, args, word)
 	}
 }

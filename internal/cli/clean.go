@@ -17,16 +17,18 @@ type cleanOptions struct {
 func (app *App) cleanCommand() *cobra.Command {
 	var o cleanOptions
 	c := &cobra.Command{
-		Use:   "clean [-f] [--dry-run]",
+		Use:   "clean [-f] [--dry-run] [--older-than DURATION]",
 		Short: "Remove runs that have ended, and leftovers",
 		Long: `Remove every run that has ended, and what interrupted commands left behind. Without -f it asks first; where it cannot
 ask it only says what it would remove.`,
+		Example: `  moat clean --dry-run
+  moat clean -f --older-than 168h`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return app.clean(c, o) },
 	}
 	c.Flags().BoolVarP(&o.force, "force", "f", false, "do not ask")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "only say what would be removed")
-	c.Flags().StringVar(&o.olderThan, "older-than", "0s", "only runs that ended longer ago than this")
+	c.Flags().StringVar(&o.olderThan, "older-than", "0s", "only runs that ended longer ago than `DURATION`")
 	return c
 }
 
@@ -56,10 +58,12 @@ func (app *App) clean(c *cobra.Command, o cleanOptions) error {
 		for _, e := range ended {
 			fmt.Fprintf(app.Out, "%s  %s  %s\n", e.ID, e.Name, stateText(e.Record))
 		}
-		if o.dryRun || len(ended) == 0 {
-			return nil
-		}
-		if err := app.confirm(fmt.Sprintf("Remove these %d runs?", len(ended)), "-f"); err != nil {
+	}
+	if o.dryRun {
+		return nil
+	}
+	if !o.force && len(ended) > 0 {
+		if err := app.confirm(fmt.Sprintf("Remove %s?", count(len(ended), "run")), "-f"); err != nil {
 			return err
 		}
 	}
@@ -72,6 +76,14 @@ func (app *App) clean(c *cobra.Command, o cleanOptions) error {
 	if err != nil {
 		return fmt.Errorf("remove leftovers: %w", err)
 	}
-	app.say("removed %d runs and %d leftovers", len(ended), len(swept))
+	app.say("removed %s and %s", count(len(ended), "run"), count(len(swept), "leftover"))
 	return nil
+}
+
+// count is a number of things: "1 run", "2 runs".
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }

@@ -36,6 +36,8 @@ type App struct {
 	Tools func(Wanted) ([]sandbox.Tool, map[string]string, error)
 	// ToolReports says of every tool home that was looked at whether it is visible inside.
 	ToolReports func(Wanted) []ToolReport
+	// Machine says what decides about sandboxes on this machine, and in the folder that keeps the runs.
+	Machine func(home string) []Fact
 	// Runtimes are all that this system may have.
 	Runtimes func() map[string]sandbox.Runtime
 
@@ -57,19 +59,32 @@ func Main(ctx context.Context, app *App, args []string) int {
 
 func (app *App) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "moat",
-		Short:         "Run AI coding agents in sealed sandboxes that nothing can interrupt",
+		Use:   "moat",
+		Short: "Run AI coding agents in sealed sandboxes that nothing can interrupt",
+		Long: `moat runs an AI coding agent, or any command, in a sealed sandbox on your machine. A run does not depend on the terminal
+that it was started in: you may leave it and come back.
+
+Exit codes: that of the command for run, attach, exec and wait (128+n if signal n ended it); 0 success, also of leaving
+a run that goes on; 1 failure; 2 a mistake on the command line or in a configuration; 125 moat could not start the
+command; 126 it cannot be executed; 127 it was not found; 130 interrupted before it had started.
+
+MOAT_HOME is where runs are kept (~/.moat), MOAT_RUNTIME what makes sandboxes, MOAT_STOP_WINDOW the time for a second
+Ctrl+C. A flag wins over the environment, that over agent.yaml in the project, and that over config.yaml in MOAT_HOME.`,
+		Example: `  moat run -- make test
+  moat run -d --name tests -- npm test
+  moat logs -f tests`,
 		Version:       app.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          knownCommand,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	root.PersistentFlags().BoolVarP(&app.quiet, "quiet", "q", false, "say nothing but results and errors")
+	root.SetHelpCommand(app.helpCommand())
+	root.CompletionOptions.DisableDefaultCmd = true // see completion.go
+	root.PersistentFlags().BoolVarP(&app.quiet, "quiet", "q", false, "no hints, progress and warnings; of a list only the ids")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError(c, err) })
 	root.AddGroup(&cobra.Group{ID: "runs", Title: "Runs:"}, &cobra.Group{ID: "moat", Title: "moat itself:"})
 	root.SetHelpCommandGroupID("moat")
-	root.SetCompletionCommandGroupID("moat")
 	for _, c := range []*cobra.Command{
 		app.runCommand(), app.attachCommand(), app.execCommand(), app.logsCommand(), app.listCommand(),
 		app.stopCommand(), app.waitCommand(), app.destroyCommand(),
@@ -77,11 +92,30 @@ func (app *App) root() *cobra.Command {
 		c.GroupID = "runs"
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{app.cleanCommand(), app.doctorCommand(), app.versionCommand()} {
+	for _, c := range []*cobra.Command{app.cleanCommand(), app.doctorCommand(), app.completionCommand(), app.versionCommand()} {
 		c.GroupID = "moat"
 		root.AddCommand(c)
 	}
+	for _, c := range root.Commands() {
+		c.DisableFlagsInUseLine = true // they are written out
+	}
 	return root
+}
+
+// knownCommand refuses what is no command, and says what may have been meant.
+func knownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	near := c.SuggestionsFor(args[0])
+	if len(near) == 0 {
+		return usagef(c, "there is no command %q", args[0])
+	}
+	return &exitError{
+		code: codeUsage,
+		err:  fmt.Errorf("there is no command %q", args[0]),
+		hint: fmt.Sprintf("did you mean \"moat %s\"?", strings.Join(near, "\" or \"moat ")),
+	}
 }
 
 // say prints a remark for the person: progress, hints, warnings. Nothing depends on it.
@@ -93,8 +127,7 @@ func (app *App) say(format string, args ...any) {
 
 // report prints an error, and what to do about it.
 func (app *App) report(err error) {
-	var exit *exitError
-	if err == nil || errors.As(err, &exit) && exit.err == nil {
+	if err == nil || isExit(err) {
 		return
 	}
 	text := err.Error()

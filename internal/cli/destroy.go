@@ -16,6 +16,8 @@ func (app *App) destroyCommand() *cobra.Command {
 		Use:               "destroy [-f] <run>…",
 		Aliases:           []string{"rm"},
 		Short:             "Remove runs that have ended, with all that is kept of them",
+		Long:              "Remove runs that have ended, with all that is kept of them: what they printed, and what they were. Their ids are printed.",
+		Example:           "  moat destroy tests\n  moat destroy -f $(moat list -q)",
 		Args:              someRuns,
 		ValidArgsFunction: app.completeRuns(false),
 		RunE:              func(c *cobra.Command, args []string) error { return app.destroy(c, force, args) },

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -16,10 +17,13 @@ import (
 func (app *App) doctorCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "doctor",
+		Use:   "doctor [--json]",
 		Short: "Say what works on this machine, and how to mend what does not",
-		Args:  noArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return app.doctor(c.Context(), asJSON) },
+		Long: `Say which runtimes work here, what of the machine decides about that, and which of your own tools are visible in the
+sandbox. The exit code is 1 if no runtime works.`,
+		Example: "  moat doctor",
+		Args:    noArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return app.doctor(c.Context(), asJSON) },
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
@@ -29,25 +33,49 @@ func (app *App) doctorCommand() *cobra.Command {
 type diagnosis struct {
 	Home     string             `json:"home"`
 	Runtimes []runtimeDiagnosis `json:"runtimes"`
-	Tools    []ToolReport       `json:"tools"`
+	Machine  []machineDiagnosis `json:"machine"`
+	Tools    []toolDiagnosis    `json:"tools"`
 }
 
 type runtimeDiagnosis struct {
-	Name    string `json:"name"`
-	Works   bool   `json:"works"`
-	Default bool   `json:"default"`
-	Reason  string `json:"reason,omitempty"`
-	Fix     string `json:"fix,omitempty"`
-	Instead string `json:"instead,omitempty"`
+	Name    string  `json:"name"`
+	Works   bool    `json:"works"`
+	Default bool    `json:"default"`
+	Reason  *string `json:"reason"`
+	Fix     *string `json:"fix"`
+	Instead *string `json:"instead"`
 }
 
-// ToolReport says what became of one of the person's tool homes.
-type ToolReport struct {
+type machineDiagnosis struct {
+	Name  string  `json:"name"`
+	Value string  `json:"value"`
+	OK    bool    `json:"ok"`
+	Note  *string `json:"note"`
+}
+
+type toolDiagnosis struct {
 	Name    string   `json:"name"`
 	Path    string   `json:"path"`
 	Why     string   `json:"why"`
 	Masked  []string `json:"masked"`
-	Refused string   `json:"refused,omitempty"`
+	Refused *string  `json:"refused"`
+}
+
+// Fact is one thing about the machine that decides what sandboxes can be like.
+type Fact struct {
+	Name  string // snake_case
+	Value string // what was found
+	OK    bool   // whether all is as it should be
+	Note  string // what follows from it; "" if nothing does
+}
+
+// ToolReport says what became of one of the person's tool homes.
+type ToolReport struct {
+	Name    string
+	Path    string
+	Why     string   // it was looked at
+	Masked  []string // what is hidden in it
+	Refused string   // why it is not visible inside; "" if it is
 }
 
 func (app *App) doctor(ctx context.Context, asJSON bool) error {
@@ -59,11 +87,17 @@ func (app *App) doctor(ctx context.Context, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	d := diagnosis{Home: home.Path(), Runtimes: app.examine(ctx), Tools: app.ToolReports(Wanted{Home: userHome, MoatHome: home.Path()})}
+	d := diagnosis{Home: home.Path(), Runtimes: app.examine(ctx), Machine: []machineDiagnosis{}, Tools: []toolDiagnosis{}}
+	for _, f := range app.Machine(home.Path()) {
+		d.Machine = append(d.Machine, machineDiagnosis{f.Name, f.Value, f.OK, known(f.Note)})
+	}
+	for _, t := range app.ToolReports(Wanted{Home: userHome, MoatHome: home.Path()}) {
+		d.Tools = append(d.Tools, toolDiagnosis{t.Name, t.Path, t.Why, slices.Concat([]string{}, t.Masked), known(t.Refused)})
+	}
 	if asJSON {
 		err = printJSON(app.Out, d)
 	} else {
-		err = app.printDiagnosis(d)
+		_, err = io.WriteString(app.Out, plain(d.text()))
 	}
 	if err != nil {
 		return err
@@ -72,6 +106,14 @@ func (app *App) doctor(ctx context.Context, asJSON bool) error {
 		return &exitError{code: codeFailure, err: errors.New("no runtime works on this machine")}
 	}
 	return nil
+}
+
+// known is nil for what nobody knows, so that JSON has null.
+func known(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 // examine tries every runtime.
@@ -86,38 +128,59 @@ func (app *App) examine(ctx context.Context) []runtimeDiagnosis {
 		case err == nil:
 			r.Works = true
 		case errors.As(err, &unavailable):
-			r.Reason, r.Fix, r.Instead = unavailable.Reason, unavailable.Fix, unavailable.Instead
+			r.Reason, r.Fix, r.Instead = known(unavailable.Reason), known(unavailable.Fix), known(unavailable.Instead)
 		default:
-			r.Reason = err.Error()
+			r.Reason = known(err.Error())
 		}
 		out = append(out, r)
 	}
 	return out
 }
 
-func (app *App) printDiagnosis(d diagnosis) error {
+// text is the diagnosis for people: three columns of what was looked at, what was found, and what follows.
+func (d diagnosis) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "MOAT_HOME  %s\n", d.Home)
+	line := func(mark, label, value string) { fmt.Fprintf(&b, "%-2s %-18s %s\n", mark, label, value) }
+	more := func(text *string) {
+		if text != nil {
+			for l := range strings.Lines(*text) {
+				line("", "", "  "+strings.TrimRight(l, "\n"))
+			}
+		}
+	}
+	line("", "MOAT_HOME", d.Home)
+	for _, f := range d.Machine {
+		line(mark(f.OK), strings.ReplaceAll(f.Name, "_", " "), f.Value)
+		more(f.Note)
+	}
 	for _, r := range d.Runtimes {
-		if r.Works {
-			fmt.Fprintf(&b, "runtime    %s works\n", r.Name)
-			continue
+		what := "works"
+		if r.Default {
+			what += ", and is used unless you say otherwise"
 		}
-		fmt.Fprintf(&b, "runtime    %s does not work: %s\n", r.Name, r.Reason)
-		for line := range strings.Lines(r.Fix) {
-			fmt.Fprintf(&b, "             %s\n", strings.TrimRight(line, "\n"))
+		if !r.Works {
+			what = "does not work"
 		}
+		line(mark(r.Works), "runtime "+r.Name, what)
+		more(r.Reason)
+		more(r.Fix)
 	}
 	for _, t := range d.Tools {
-		if t.Refused != "" {
-			fmt.Fprintf(&b, "tool       %s  %s  not visible inside: %s\n", t.Path, t.Name, t.Refused)
-			continue
+		line(mark(t.Refused == nil), "tool "+t.Name, t.Path+" ("+t.Why+")")
+		if t.Refused != nil {
+			line("", "", "  not visible inside: "+*t.Refused)
 		}
-		fmt.Fprintf(&b, "tool       %s  %s (%s)\n", t.Path, t.Name, t.Why)
 		for _, m := range t.Masked {
-			fmt.Fprintf(&b, "             hidden: %s\n", m)
+			line("", "", "  hidden inside: "+m)
 		}
 	}
-	_, err := fmt.Fprint(app.Out, plain(b.String()))
-	return err
+	return b.String()
+}
+
+// mark is how a line of a report begins.
+func mark(ok bool) string {
+	if ok {
+		return "ok"
+	}
+	return "!"
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -137,6 +138,12 @@ func (app *App) userName() string {
 		return u.Username
 	}
 	return "agent"
+}
+
+// terminalWriter reports whether w is a terminal.
+func terminalWriter(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // stdin tells what standard input is.

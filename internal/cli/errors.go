@@ -37,6 +37,13 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
+// isExit reports whether err has nothing to say but an exit code.
+func isExit(err error) bool {
+	var exit *exitError
+	var left *leftError
+	return errors.As(err, &exit) && exit.err == nil || errors.As(err, &left)
+}
+
 // usageError is a command line that cannot be understood.
 func usageError(c *cobra.Command, err error) error {
 	return &exitError{code: codeUsage, err: err, hint: fmt.Sprintf("see %q", c.CommandPath()+" --help")}
@@ -52,15 +59,19 @@ func exitCode(err error) int {
 	var exit *exitError
 	var cfg *config.Error
 	var name *run.NameError
+	var taken *run.NameTakenError
 	var unavailable *sandbox.Unavailable
+	var left *leftError
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &left):
+		return left.code()
 	case errors.As(err, &exit):
 		return exit.code
 	case errors.As(err, &cfg), errors.As(err, &name):
 		return codeUsage
-	case errors.As(err, &unavailable):
+	case errors.As(err, &unavailable), errors.As(err, &taken):
 		return codeNotStarted
 	case errors.Is(err, context.Canceled):
 		return codeInterrupted
@@ -81,7 +92,7 @@ func hintFor(err error) string {
 	case errors.As(err, &state):
 		var hints []string
 		for _, verb := range state.Try() {
-			hints = append(hints, fmt.Sprintf("moat %s %s", verb, state.Record.Name))
+			hints = append(hints, tryCommand(verb, state.Record))
 		}
 		return strings.Join(hints, "\n")
 	case errors.As(err, &exit) && exit.hint != "":
@@ -94,7 +105,7 @@ func hintFor(err error) string {
 	case errors.As(err, &ambiguous):
 		return "it may mean:\n" + candidates(ambiguous.Candidates) + "write more of the id, or the name"
 	case errors.As(err, &taken):
-		return fmt.Sprintf("choose another with --name, or end it: \"moat stop %s\"", taken.Name)
+		return fmt.Sprintf("choose another one with --name, attach to that run (moat attach %s) or end it (moat stop %s)", taken.Name, taken.Name)
 	case errors.As(err, &unavailable):
 		hint := unavailable.Fix
 		if unavailable.Instead != "" {
@@ -103,6 +114,32 @@ func hintFor(err error) string {
 		return hint + "\n\"moat doctor\" looks at all runtimes"
 	}
 	return ""
+}
+
+// tryCommand is a whole command line for a verb that helps. It has the run's id: the name may be another run's by now.
+func tryCommand(verb string, rec run.Record) string {
+	if verb != "run" {
+		return fmt.Sprintf("moat %s %s", verb, rec.ID)
+	}
+	words := []string{"moat run", shellWord(rec.Plan.Workspace), "--"}
+	for _, w := range rec.Plan.Command {
+		words = append(words, shellWord(w))
+	}
+	return strings.Join(words, " ")
+}
+
+// shellWord quotes a word for a shell where it must be (POSIX.1-2024, 2.2.2).
+func shellWord(s string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=@+,%"
+	if s != "" && strings.Trim(s, plain) == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// errNoneLive says that a verb that wants a run which is going on finds none.
+func errNoneLive() error {
+	return &exitError{code: codeFailure, err: errors.New("no run is going on"), hint: `"moat list -a" shows those that ended, "moat run -- COMMAND" starts one`}
 }
 
 func candidates(list []run.Candidate) string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -25,15 +26,18 @@ type execOptions struct {
 func (app *App) execCommand() *cobra.Command {
 	var o execOptions
 	c := &cobra.Command{
-		Use:               "exec [-i] <run> -- command…",
-		Short:             "Run another command in the sandbox of a run",
-		Long:              "Run another command in the sandbox of a run, as its command's user and with its environment. It is hung up when this client goes away.",
-		ValidArgsFunction: app.completeRuns(true),
+		Use:   "exec [-i] [-e KEY[=VALUE]] [-w DIR] <run> -- command…",
+		Short: "Run another command in the sandbox of a run",
+		Long: `Run another command in the sandbox of a run, as its command's user and with its environment, and exit with its code.
+Signals are passed on to it, and it is hung up when this client goes away. Flags come before the run.`,
+		Example: `  moat exec tests -- ps aux
+  echo hello | moat exec -i tests -- tee note`,
+		ValidArgsFunction: app.completeOneRun(true, cobra.ShellCompDirectiveDefault),
 		RunE:              func(c *cobra.Command, args []string) error { return app.exec(c, &o, args) },
 	}
 	c.Flags().BoolVarP(&o.interactive, "interactive", "i", false, "forward standard input")
-	c.Flags().StringArrayVarP(&o.env, "env", "e", nil, "set KEY=VALUE, or pass KEY on (repeat)")
-	c.Flags().StringVarP(&o.dir, "workdir", "w", "", "start in this directory, inside")
+	c.Flags().StringArrayVarP(&o.env, "env", "e", nil, "set `KEY=VALUE`, or pass KEY on (repeat)")
+	c.Flags().StringVarP(&o.dir, "workdir", "w", "", "start in `DIR`, inside")
 	c.Flags().SetInterspersed(false)
 	return c
 }
@@ -43,8 +47,11 @@ func (app *App) exec(c *cobra.Command, o *execOptions, args []string) error {
 		return usagef(c, "write a run and a command: moat exec RUN -- COMMAND")
 	}
 	ref, command := args[0], args[1:]
-	if command[0] == "--" {
+	switch {
+	case command[0] == "--":
 		command = command[1:]
+	case strings.HasPrefix(command[0], "-"):
+		return usagef(c, "%s: flags come before the run, and the command after \"--\"", command[0])
 	}
 	if len(command) == 0 {
 		return usagef(c, `there is no command after "--"`)

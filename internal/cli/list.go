@@ -23,8 +23,13 @@ func (app *App) listCommand() *cobra.Command {
 		Use:     "list [-a] [--json]",
 		Aliases: []string{"ls", "ps"},
 		Short:   "List runs that are going on",
-		Args:    noArgs,
-		RunE:    func(c *cobra.Command, _ []string) error { return app.list(c.Context(), all, asJSON) },
+		Long: `List runs that are going on, newest first; with -a those that ended as well. With -q only their ids are printed. A run
+that lost its supervisor is taken over first.`,
+		Example: `  moat list
+  moat list -a --json
+  moat destroy -f $(moat list -aq)`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return app.list(c.Context(), all, asJSON) },
 	}
 	c.Flags().BoolVarP(&all, "all", "a", false, "those that ended as well")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -66,15 +71,18 @@ func (app *App) list(ctx context.Context, all, asJSON bool) error {
 	if err != nil {
 		return err
 	}
+	for _, p := range list.Problems {
+		app.say("%s", plain(p.Err.Error()))
+	}
+	if app.quiet && !asJSON {
+		return printIDs(app.Out, list.Runs)
+	}
 	clients := askClients(ctx, home, list.Runs)
 	if asJSON {
 		return printJSON(app.Out, toListed(list.Runs, clients))
 	}
-	for _, p := range list.Problems {
-		app.say("%s", plain(p.Err.Error()))
-	}
 	if len(list.Runs) == 0 {
-		app.say("%s", cmp.Or(map[bool]string{true: "no runs"}[all], `no run is going on; "moat list -a" shows those that ended`))
+		app.say("%s", cmp.Or(map[bool]string{true: "there are no runs"}[all], `no run is going on; "moat list -a" shows those that ended`))
 		return nil
 	}
 	w := tabwriter.NewWriter(app.Out, 0, 0, 2, ' ', 0)
@@ -84,6 +92,16 @@ func (app *App) list(ctx context.Context, all, asJSON bool) error {
 			age(time.Since(e.CreatedAt)), cut(strings.Join(e.Plan.Command, " "), 50))
 	}
 	return w.Flush()
+}
+
+// printIDs prints one id a line, for other commands.
+func printIDs(w io.Writer, runs []run.Entry) error {
+	var b strings.Builder
+	for _, e := range runs {
+		fmt.Fprintln(&b, e.ID)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // listSettled lists runs as they are true now: those that nobody looks after are adopted first.

@@ -27,17 +27,22 @@ func (app *App) logsCommand() *cobra.Command {
 		Use:   "logs [-f] [-n N] [--since T] [--timestamps] [--stream stdout|stderr] [run]",
 		Short: "Print what a run has printed",
 		Long: `Print what a run has printed, byte for byte: of the newest run, if none is named. It needs nothing but the run's
-folder and works in every state. With -f it goes on until the run ends.`,
+folder and works in every state. With -f it goes on until the run ends, and a signal
+ends it as it ends "tail -f": with 128+n.`,
+		Example: `  moat logs
+  moat logs -n 100 tests
+  moat logs -f --timestamps --since 10m tests`,
 		Args:              atMostOneRun,
-		ValidArgsFunction: app.completeRuns(false),
+		ValidArgsFunction: app.completeOneRun(false, cobra.ShellCompDirectiveNoFileComp),
 		RunE:              func(c *cobra.Command, args []string) error { return app.logs(c, &o, args) },
 	}
 	f := c.Flags()
 	f.BoolVarP(&o.follow, "follow", "f", false, "go on with what comes")
-	f.Int64VarP(&o.lines, "lines", "n", -1, "only the last N lines")
-	f.StringVar(&o.since, "since", "", "only what came after a time (RFC 3339) or in the last duration (10m)")
+	f.Int64VarP(&o.lines, "lines", "n", -1, "only the last `N` lines")
+	f.StringVar(&o.since, "since", "", "only what came after `TIME` (RFC 3339), or in the last duration (10m)")
 	f.BoolVar(&o.timestamps, "timestamps", false, "begin each line with its time")
-	f.StringVar(&o.stream, "stream", "", "only stdout or stderr")
+	f.StringVar(&o.stream, "stream", "", "only `stdout` or stderr")
+	_ = c.RegisterFlagCompletionFunc("stream", cobra.FixedCompletions([]cobra.Completion{"stdout", "stderr"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	return c
 }
 
@@ -91,17 +96,21 @@ func (app *App) logs(c *cobra.Command, o *logsOptions, args []string) error {
 	if err == nil {
 		defer reader.Close()
 		next, err = out.recorded(reader, o.lines, since)
+	} else if errors.Is(err, fs.ErrNotExist) {
+		err = nil // it has not printed anything yet
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return logError(rec, err)
+	if err != nil {
+		return fmt.Errorf("logs of %s: %w", rec.ID, err)
 	}
 	if o.follow && rec.State.Live() {
 		s := &session{app: app, home: home, id: rec.ID, name: rec.Name, from: next, output: out.live, follows: true}
-		if err := s.attach(c.Context()); err != nil && !isExit(err) {
-			return err
+		err = s.attach(c.Context())
+		var exit *exitError
+		if errors.As(err, &exit) {
+			err = nil // how the run ended is no failure of reading what it printed
 		}
 	}
-	return out.flush()
+	return errors.Join(err, out.flush())
 }
 
 // logsOf finds the run whose output is wanted. Nothing is asked of anybody: the record suffices.
@@ -112,15 +121,6 @@ func (app *App) logsOf(home *run.Home, args []string) (run.Record, error) {
 	}
 	entry, err := home.Newest(false)
 	return entry.Record, err
-}
-
-// logError names the run whose record cannot be read.
-func logError(rec run.Record, err error) error { return fmt.Errorf("logs of %s: %w", rec.ID, err) }
-
-// isExit reports whether err only carries a command's exit code.
-func isExit(err error) bool {
-	var exit *exitError
-	return errors.As(err, &exit) && exit.err == nil
 }
 
 // logWriter prints the wanted part of a run's output.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +16,7 @@ import (
 	"moat/internal/config"
 	"moat/internal/plan"
 	"moat/internal/run"
+	"moat/internal/sandbox"
 )
 
 type runOptions struct {
@@ -31,25 +33,34 @@ func (app *App) runCommand() *cobra.Command {
 		Use:   "run [path] [flags] [-- command…]",
 		Short: "Start a command in a sealed sandbox and attach to it",
 		Long: `Start a command in a sealed sandbox, with path (default: the current directory) as /workspace, and attach to its
-output. The run does not depend on this terminal: Ctrl+C detaches, a second one right after it stops the run.
-Without a command the one in agent.yaml is run. Flags come before the "--".`,
+output. Without a command the one in agent.yaml is run. Flags come before the "--".
+
+The run does not depend on this terminal. Ctrl+C detaches once the time for a second one has passed: a second one
+within it (1s; MOAT_STOP_WINDOW, or detach.stop_window in config.yaml) stops the run instead, and moat exits with the
+command's code. SIGTERM and SIGHUP detach at once. Interrupted before the command has started, nothing is left.`,
 		Example: `  moat run -- make test
   moat run ./project -d --name tests -- npm test
   echo hello | moat run -i -- cat`,
 		RunE: func(c *cobra.Command, args []string) error { return app.run(c, &o, args) },
+		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if c.ArgsLenAtDash() >= 0 || len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveDefault
+			}
+			return nil, cobra.ShellCompDirectiveFilterDirs
+		},
 	}
 	f := c.Flags()
-	f.StringVarP(&o.name, "name", "n", "", "name of the run (default: a made-up one)")
-	f.StringVar(&o.runtime, "runtime", "", "what makes the sandbox: native, docker or apple")
+	f.StringVarP(&o.name, "name", "n", "", "`NAME` of the run (default: a made-up one)")
+	f.StringVar(&o.runtime, "runtime", "", "what makes the sandbox: `native`, docker or apple")
 	f.VarPF(&o.interactive, "interactive", "i", "forward standard input").NoOptDefVal = "true"
 	f.VarPF(&o.tty, "tty", "t", "give the command a terminal").NoOptDefVal = "true"
 	f.BoolVarP(&o.detach, "detach", "d", false, "start it, print its id and return")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the plan and do nothing")
-	f.StringArrayVarP(&o.env, "env", "e", nil, "set KEY=VALUE, or pass KEY on (repeat)")
-	f.StringArrayVarP(&o.mounts, "mount", "m", nil, "make SRC visible at DST: SRC:DST[:ro] (repeat)")
-	f.StringVar(&o.memory, "memory", "", "most memory, such as 2g")
-	f.StringVar(&o.cpus, "cpus", "", "most CPUs, such as 1.5")
-	f.StringVar(&o.pids, "pids", "", "most processes and threads")
+	f.StringArrayVarP(&o.env, "env", "e", nil, "set `KEY=VALUE`, or pass KEY on (repeat)")
+	f.StringArrayVarP(&o.mounts, "mount", "m", nil, "make SRC visible at DST: `SRC:DST[:ro]` (repeat)")
+	f.StringVar(&o.memory, "memory", "", "most memory, such as `2g`")
+	f.StringVar(&o.cpus, "cpus", "", "most CPUs, such as `1.5`")
+	f.StringVar(&o.pids, "pids", "", "most processes and threads, such as `512`")
 	return c
 }
 
@@ -63,7 +74,7 @@ func splitRun(c *cobra.Command, args []string) (path string, command []string, e
 		}
 	}
 	if len(before) > 1 {
-		return "", nil, usagef(c, `%q: only one path can be given; a command comes after "--": moat run -- %s`, before[1], before[0])
+		return "", nil, usagef(c, `%q: only one path can be given; a command comes after "--": moat run -- %s`, before[1], strings.Join(before, " "))
 	}
 	return slices.Concat(before, []string{"."})[0], command, nil
 }
@@ -159,7 +170,7 @@ func workspace(path string) (string, error) {
 	}
 	real, err := filepath.EvalSymlinks(abs)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf(`workspace %s does not exist (a command comes after "--")`, abs)
+		return "", fmt.Errorf(`workspace %s does not exist (a command comes after "--": moat run -- COMMAND)`, abs)
 	}
 	if err != nil {
 		return "", fmt.Errorf("workspace: %w", err)
@@ -191,8 +202,8 @@ func (app *App) printPlan(c *cobra.Command, p plan.Plan) error {
 // hintShell tells who starts a bare shell without a terminal how to get one.
 func (app *App) hintShell(p plan.Plan) {
 	shells := []string{"bash", "sh", "zsh", "fish", "dash", "ksh"}
-	if !p.Interactive && len(p.Command) == 1 && slices.Contains(shells, filepath.Base(p.Command[0])) {
-		app.say("a shell without input ends at once; for an interactive one: moat run -it -- %s", p.Command[0])
+	if terminalWriter(app.Err) && !p.Interactive && len(p.Command) == 1 && slices.Contains(shells, filepath.Base(p.Command[0])) {
+		app.say("a shell without input ends at once; for an interactive one: moat run -it -- %s", shellWord(p.Command[0]))
 	}
 }
 
@@ -203,13 +214,16 @@ func (app *App) launch(ctx context.Context, s *session, l api.Launch, detach boo
 	defer release()
 	ready, err := app.begin(ctx, s.home, l, signals)
 	if err != nil {
-		return err
+		return app.explain(ctx, s.home, l, err)
 	}
 	if detach {
 		_, err := fmt.Fprintln(app.Out, ready.ID)
 		return err
 	}
 	s.id, s.name, s.signals = ready.ID, ready.Name, signals
+	if terminalWriter(app.Err) && !l.Plan.TTY {
+		app.say("run %s (%s). Ctrl+C detaches, twice within %v stops it", ready.Name, ready.ID, s.window)
+	}
 	if l.Plan.Stdin {
 		s.input = newInput(app.In)
 	}
@@ -253,6 +267,23 @@ func (app *App) begin(ctx context.Context, home *run.Home, l api.Launch, signals
 			return ready, err
 		}
 	}
+}
+
+// explain finds the typed error behind a start that failed elsewhere, where it is still to be seen: it has a hint.
+func (app *App) explain(ctx context.Context, home *run.Home, l api.Launch, err error) error {
+	if exitCode(err) != codeNotStarted {
+		return err
+	}
+	if holder, getErr := home.Get(l.Plan.Name); l.Plan.Name != "" && getErr == nil && holder.State.Live() {
+		return &run.NameTakenError{Name: l.Plan.Name, Holder: holder.ID}
+	}
+	if runtime, ok := app.Runtimes()[l.Plan.Runtime]; ok {
+		var unavailable *sandbox.Unavailable
+		if errors.As(runtime.Check(ctx), &unavailable) {
+			return unavailable
+		}
+	}
+	return err
 }
 
 // undo ends and removes a run that was interrupted while it was starting.

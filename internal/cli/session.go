@@ -65,7 +65,7 @@ func (s *session) attach(ctx context.Context) error {
 	case !errors.As(context.Cause(ctx), &left):
 		return err
 	case s.follows:
-		return &exitError{code: left.code()}
+		return left
 	}
 	s.app.say("detached, the run goes on. Reattach: moat attach %s   Logs: moat logs -f %s   End it: moat stop %s", s.name, s.name, s.name)
 	return nil

@@ -15,10 +15,13 @@ import (
 func (app *App) stopCommand() *cobra.Command {
 	var grace string
 	c := &cobra.Command{
-		Use:   "stop [--time S] <run>…",
+		Use:   "stop [--time S] [run…]",
 		Short: "Stop runs: SIGTERM, then SIGKILL",
 		Long: `Stop runs and wait until they have ended: SIGTERM to the command and, if it still runs after the grace time, SIGKILL to
-everything in the sandbox. What the runs printed stays.`,
+everything in the sandbox. What the runs printed stays. If no run is
+named, there must be just one that is going on. The ids of the runs that were stopped are printed.`,
+		Example: `  moat stop
+  moat stop --time 30 tests build`,
 		ValidArgsFunction: app.completeRuns(true),
 		RunE: func(c *cobra.Command, args []string) error {
 			d, err := seconds(grace)
@@ -28,7 +31,7 @@ everything in the sandbox. What the runs printed stays.`,
 			return app.stop(c, d, args)
 		},
 	}
-	c.Flags().StringVar(&grace, "time", fmt.Sprint(defaultGrace.Seconds()), "grace time, in seconds or as a duration such as 500ms")
+	c.Flags().StringVar(&grace, "time", fmt.Sprint(defaultGrace.Seconds()), "grace time in `SECONDS`, or a duration such as 500ms")
 	return c
 }
 
@@ -79,7 +82,7 @@ func onlyLive(c *cobra.Command, home *run.Home) (string, error) {
 	case 1:
 		return list.Runs[0].ID, nil
 	case 0:
-		return "", &exitError{code: codeFailure, err: errors.New("no run is going on")}
+		return "", errNoneLive()
 	}
 	var all []run.Candidate
 	for _, e := range list.Runs {
@@ -88,13 +91,16 @@ func onlyLive(c *cobra.Command, home *run.Home) (string, error) {
 	return "", &exitError{code: codeUsage, err: fmt.Errorf("which of the %d runs?", len(all)), hint: candidates(all)}
 }
 
-// each does something with each of the runs and reports every failure but the last, which it returns.
+// each does something with each of the runs and reports every failure but the last, which it returns. A signal ends it.
 func (app *App) each(refs []string, do func(ref string) error) error {
 	var last error
 	for _, ref := range refs {
 		if err := do(ref); err != nil {
 			app.report(last)
 			last = err
+		}
+		if _, left := errors.AsType[*leftError](last); left {
+			break
 		}
 	}
 	return last

@@ -10,7 +10,8 @@ func (app *App) waitCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "wait <run>…",
 		Short:             "Wait until runs have ended",
-		Long:              "Wait until runs have ended. The exit code is that of the last one that did not end with 0, or else 0.",
+		Long:              "Wait until runs have ended. The exit code is that of the last one that did not end with 0, or else 0.\nInterrupted by signal n it is 128+n.",
+		Example:           "  moat wait tests build",
 		Args:              someRuns,
 		ValidArgsFunction: app.completeRuns(true),
 		RunE:              app.wait,
