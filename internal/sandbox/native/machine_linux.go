@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"moat/internal/sandbox"
 )
 
 // Fact is one thing about this machine that decides what a sandbox can be like.
@@ -52,14 +54,15 @@ func userNamespaceFact(f facts) Fact {
 func groupFact() Fact {
 	var here, missing []string
 	version := "none"
+	groups := planGroups("doctor", sandbox.Limits{MemoryBytes: 1, CPUs: 1, PIDs: 1})
 	for _, controller := range []string{"memory", "cpu", "pids"} {
-		_, v2, err := parentGroup(controller)
-		if err != nil {
+		dir, ok := groups[controller]
+		if !ok {
 			missing = append(missing, controller)
 			continue
 		}
 		here = append(here, controller)
-		version = map[bool]string{true: "v2", false: "v1"}[v2]
+		version = map[bool]string{true: "v2", false: "v1"}[exists(filepath.Join(filepath.Dir(dir), "cgroup.controllers"))]
 	}
 	if version == "none" && exists("/sys/fs/cgroup/cgroup.controllers") {
 		version = "v2"
@@ -78,7 +81,7 @@ func groupFact() Fact {
 }
 
 func landlockFact() Fact {
-	if abi := landlockABI(); abi > 0 {
+	if abi := LandlockABI(); abi > 0 {
 		return Fact{Name: "landlock", Value: fmt.Sprintf("ABI %d", abi), OK: true}
 	}
 	return Fact{Name: "landlock", Value: "not available", Note: "the second wall around files is missing; the first, the mounts, stands"}
