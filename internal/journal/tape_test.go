@@ -32,10 +32,10 @@ func TestTape(t *testing.T) {
 		}
 	}
 	o := open()
-	must(o.Resize(at, Size{24, 80}))
+	must(o.Resize(at, Size{Rows: 24, Cols: 80}))
 	must(o.Append(Chunk{Time: at, Stream: Terminal, Offset: 0, Data: []byte("one")}))
 	must(o.Sync())
-	must(o.Resize(at.Add(time.Second), Size{65535, 1}))
+	must(o.Resize(at.Add(time.Second), Size{Rows: 65535, Cols: 1}))
 	must(o.Close())
 	o = open()
 	must(o.Append(Chunk{Time: at.Add(2 * time.Second), Stream: Terminal, Offset: 3, Data: []byte("two")}))
@@ -54,7 +54,7 @@ func TestTape(t *testing.T) {
 		got, next = append(got, step{string(s.Data), s.Size, s.Time}), s.Next
 	}
 	want := []step{
-		{"", &Size{24, 80}, at}, {"one", nil, at}, {"", &Size{65535, 1}, at.Add(time.Second)}, {"two", nil, at.Add(2 * time.Second)},
+		{"", &Size{Rows: 24, Cols: 80}, at}, {"one", nil, at}, {"", &Size{Rows: 65535, Cols: 1}, at.Add(time.Second)}, {"two", nil, at.Add(2 * time.Second)},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Fatal(d)
@@ -68,14 +68,14 @@ func TestTape(t *testing.T) {
 
 	waited := make(chan error, 1)
 	go func() { waited <- o.WaitTape(t.Context(), next) }()
-	must(o.Resize(at, Size{1, 2}))
+	must(o.Resize(at, Size{Rows: 1, Cols: 2}))
 	must(<-waited)
 	if _, err := r.Refresh(); err != nil {
 		t.Fatal(err)
 	}
 	for s, err := range r.Tape(next) {
 		must(err)
-		if s.Size == nil || *s.Size != (Size{1, 2}) || !s.Time.Equal(at.Add(2*time.Second)) {
+		if s.Size == nil || *s.Size != (Size{Rows: 1, Cols: 2}) || !s.Time.Equal(at.Add(2*time.Second)) {
 			t.Fatalf("after a refresh: %+v", s)
 		}
 		next = s.Next

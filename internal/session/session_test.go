@@ -184,23 +184,23 @@ func TestScreen(t *testing.T) {
 }
 
 func TestSizes(t *testing.T) {
-	type size = journal.Size
+	size := func(rows, cols uint16) journal.Size { return journal.Size{Rows: rows, Cols: cols} }
 	for _, c := range []struct {
 		policy Policy
 		do     func(*Sizes)
-		want   size
+		want   journal.Size
 		leader any
 	}{
-		{Latest, func(*Sizes) {}, size{}, nil},
-		{Latest, func(z *Sizes) { z.Active(1, size{24, 80}); z.Active(2, size{50, 100}) }, size{50, 100}, 2},
-		{Latest, func(z *Sizes) { z.Active(1, size{24, 80}); z.Active(2, size{50, 100}); z.Active(1, size{}) }, size{24, 80}, 1},
-		{Latest, func(z *Sizes) { z.Active(1, size{24, 80}); z.Active(2, size{50, 100}); z.Left(2) }, size{24, 80}, 1},
-		{Latest, func(z *Sizes) { z.Active(1, size{24, 80}); z.Active(2, size{}) }, size{24, 80}, 2},
-		{Smallest, func(z *Sizes) { z.Active(1, size{24, 100}); z.Active(2, size{50, 80}) }, size{24, 80}, 2},
+		{Latest, func(*Sizes) {}, journal.Size{}, nil},
+		{Latest, func(z *Sizes) { z.Active(1, size(24, 80)); z.Active(2, size(50, 100)) }, size(50, 100), 2},
+		{Latest, func(z *Sizes) { z.Active(1, size(24, 80)); z.Active(2, size(50, 100)); z.Active(1, journal.Size{}) }, size(24, 80), 1},
+		{Latest, func(z *Sizes) { z.Active(1, size(24, 80)); z.Active(2, size(50, 100)); z.Left(2) }, size(24, 80), 1},
+		{Latest, func(z *Sizes) { z.Active(1, size(24, 80)); z.Active(2, journal.Size{}) }, size(24, 80), 2},
+		{Smallest, func(z *Sizes) { z.Active(1, size(24, 100)); z.Active(2, size(50, 80)) }, size(24, 80), 2},
 	} {
 		z := NewSizes(c.policy)
 		c.do(z)
-		if got, ok := z.Want(); got != c.want || ok != (c.want != size{}) || z.Leader() != c.leader {
+		if got, ok := z.Want(); got != c.want || ok != (c.want != journal.Size{}) || z.Leader() != c.leader {
 			t.Errorf("size %v, leader %v; want %v, %v", got, z.Leader(), c.want, c.leader)
 		}
 	}
