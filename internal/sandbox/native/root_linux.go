@@ -224,7 +224,9 @@ func (b *Boot) makePrivate(t tree) error {
 		return err
 	}
 	defer unix.Close(empty)
-	for dir, p := range map[string]string{homeDir: b.Spec.User.Home, tmpDir: "/tmp", varTmpDir: "/var/tmp"} {
+	// The home comes last: it may be in a directory for temporary files.
+	for _, private := range []struct{ dir, path string }{{tmpDir, "/tmp"}, {varTmpDir, "/var/tmp"}, {homeDir, b.Spec.User.Home}} {
+		dir, p := private.dir, private.path
 		upper := filepath.Join(b.Spec.Dir, dir)
 		// An overlay of one directory is that directory, except that the mount table does not tell where it is on the
 		// host. Where the file system cannot be part of an overlay, it tells.
