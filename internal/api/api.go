@@ -62,6 +62,7 @@ const (
 	KindNotice    byte = 'n' // supervisor: Notice
 	KindRepaint   byte = 'r' // supervisor, terminals only: Repaint; Paint frames with its bytes follow
 	KindPaint     byte = 'p' // supervisor: bytes for the terminal
+	KindLead      byte = 'l' // supervisor: Lead
 	KindExit      byte = 'x' // supervisor, last: Exit
 	KindFailed    byte = 'f' // supervisor, last: Failed
 	KindGone      byte = 'g' // supervisor, last: Gone
@@ -140,6 +141,11 @@ type Signal struct {
 type Started struct {
 	PID       int    `json:"pid"` // inside the sandbox
 	InputDone uint64 `json:"input_done"`
+}
+
+// Lead says whether the client's terminal is the one that answers the command's questions.
+type Lead struct {
+	On bool `json:"on"`
 }
 
 // Notice is something that the person should know now; it is not output.

@@ -15,6 +15,8 @@ import (
 type attachOptions struct {
 	interactive optionalBool
 	readOnly    bool
+
+	noScrollback bool
 }
 
 func (app *App) attachCommand() *cobra.Command {
@@ -35,6 +37,7 @@ detach.stop_window in config.yaml) stops the run instead. SIGTERM and SIGHUP det
 	}
 	c.Flags().VarPF(&o.interactive, "interactive", "i", "forward standard input").NoOptDefVal = "true"
 	c.Flags().BoolVar(&o.readOnly, "read-only", false, "watch only")
+	c.Flags().BoolVar(&o.noScrollback, "no-scrollback", false, "do not show what has scrolled off the run's screen")
 	c.ValidArgsFunction = app.completeOneRun(true, cobra.ShellCompDirectiveNoFileComp)
 	return c
 }
@@ -59,15 +62,17 @@ func (app *App) attach(c *cobra.Command, o *attachOptions, args []string) error 
 	if err != nil {
 		return err
 	}
-	s := &session{app: app, home: home, id: rec.ID, name: rec.Name, window: window}
+	s := &attachment{app: app, home: home, id: rec.ID, name: rec.Name, window: window}
 	forward := rec.Plan.Interactive
 	if o.interactive.value != nil {
 		forward = *o.interactive.value
 	}
-	if forward && rec.Plan.Stdin && !o.readOnly {
-		s.input = newInput(app.In)
+	keys, err := app.detachKeys(global)
+	if err != nil {
+		return err
 	}
-	return s.attach(c.Context())
+	s.manner = manner{forward: forward && !o.readOnly, noScrollback: o.noScrollback, keys: keys}
+	return s.attachTo(c.Context(), rec.Plan)
 }
 
 // oneRun is the run that an optional argument names, as it is true now; without one the newest (live) one.

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
@@ -42,6 +43,7 @@ type App struct {
 	Runtimes func() map[string]sandbox.Runtime
 
 	quiet bool
+	raw   atomic.Bool // the terminal is in raw mode: a line ends with CR LF
 }
 
 // Main runs one command line and returns the exit code.
@@ -120,9 +122,14 @@ func knownCommand(c *cobra.Command, args []string) error {
 
 // say prints a remark for the person: progress, hints, warnings. Nothing depends on it.
 func (app *App) say(format string, args ...any) {
-	if !app.quiet {
-		fmt.Fprintf(app.Err, "moat: "+format+"\n", args...)
+	if app.quiet {
+		return
 	}
+	begin, end := "", "\n"
+	if app.raw.Load() {
+		begin, end = "\r\n", "\r\n"
+	}
+	fmt.Fprintf(app.Err, begin+"moat: "+format+end, args...)
 }
 
 // report prints an error, and what to do about it.

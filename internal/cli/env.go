@@ -97,6 +97,19 @@ func (app *App) stopWindow(global *config.Global) (time.Duration, error) {
 	return window, nil
 }
 
+// detachKeys is the prefix of the keys that are for moat and not for the command.
+func (app *App) detachKeys(global *config.Global) (config.Keys, error) {
+	text := app.getenv("MOAT_DETACH_KEYS")
+	if text == "" {
+		return global.Detach.Keys, nil
+	}
+	keys, err := config.ParseKeys(text)
+	if err != nil {
+		return nil, &exitError{code: codeUsage, err: fmt.Errorf("MOAT_DETACH_KEYS: %w", err)}
+	}
+	return keys, nil
+}
+
 // Wanted is what decides about the person's own tools.
 type Wanted struct {
 	Home      string // the person's home directory
@@ -129,7 +142,11 @@ func (app *App) facts(workspace string, home *run.Home, agent *config.Agent) (pl
 			env[name] = v
 		}
 	}
-	return plan.Facts{User: who, Home: userHome, Tools: tools, Env: env, Runtime: app.DefaultRuntime, StdinIs: app.stdin()}, nil
+	ttyEnv := map[string]string{"TERM": cmp.Or(app.getenv("TERM"), "xterm-256color")}
+	if v := app.getenv("COLORTERM"); v != "" {
+		ttyEnv["COLORTERM"] = v
+	}
+	return plan.Facts{TTYEnv: ttyEnv, User: who, Home: userHome, Tools: tools, Env: env, Runtime: app.DefaultRuntime, StdinIs: app.stdin()}, nil
 }
 
 // userName is the person's login name, or a neutral one if there is none.

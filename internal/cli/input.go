@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"io"
 	"sync"
+	"time"
 
 	"moat/internal/api"
 )
@@ -71,6 +73,28 @@ func (in *input) taken(offset uint64) {
 	in.kept = append(in.kept[:0], in.kept[n:]...)
 	in.base += n
 	in.changed()
+}
+
+// flushTime bounds how long a person who detaches waits for what was typed before.
+const flushTime = 500 * time.Millisecond
+
+// flush waits until the command has taken what was read so far, for a moment.
+func (in *input) flush(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, flushTime)
+	defer cancel()
+	in.mu.Lock()
+	end := in.base + uint64(len(in.kept))
+	for in.base < end {
+		change := in.change
+		in.mu.Unlock()
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return
+		}
+		in.mu.Lock()
+	}
+	in.mu.Unlock()
 }
 
 // sendTo sends what is there and what comes, beginning with the first byte that was not taken, until the stream

@@ -103,7 +103,7 @@ func (app *App) logs(c *cobra.Command, o *logsOptions, args []string) error {
 		return fmt.Errorf("logs of %s: %w", rec.ID, err)
 	}
 	if o.follow && rec.State.Live() {
-		s := &session{app: app, home: home, id: rec.ID, name: rec.Name, from: next, output: out.live, follows: true}
+		s := &attachment{app: app, home: home, id: rec.ID, name: rec.Name, from: next, output: out.live, follows: true}
 		err = s.attach(c.Context())
 		var exit *exitError
 		if errors.As(err, &exit) {

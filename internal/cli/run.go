@@ -119,8 +119,17 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 		return err
 	}
 	app.hintShell(p)
-	s := &session{app: app, home: home, window: window}
-	return app.launch(c.Context(), s, api.Launch{Home: home.Path(), Plan: &p, Start: &api.Start{Env: env}}, o.detach)
+	keys, err := app.detachKeys(global)
+	if err != nil {
+		return err
+	}
+	start := &api.Start{Env: env}
+	if _, out, whole := app.terminal(); whole {
+		start.Size = sizeOf(out)
+	}
+	s := &attachment{app: app, home: home, window: window}
+	s.manner = manner{forward: p.Stdin, keys: keys}
+	return app.launch(c.Context(), s, api.Launch{Home: home.Path(), Plan: &p, Start: start}, o.detach)
 }
 
 // parse checks the flags.
@@ -209,7 +218,7 @@ func (app *App) hintShell(p plan.Plan) {
 
 // launch starts the run and, unless it is to be detached, attaches to it. It owns the signals from before there is a
 // run, so that none can fall between the start and the session.
-func (app *App) launch(ctx context.Context, s *session, l api.Launch, detach bool) error {
+func (app *App) launch(ctx context.Context, s *attachment, l api.Launch, detach bool) error {
 	signals, release := ownSignals()
 	defer release()
 	ready, err := app.begin(ctx, s.home, l, signals)
@@ -224,10 +233,7 @@ func (app *App) launch(ctx context.Context, s *session, l api.Launch, detach boo
 	if terminalWriter(app.Err) && !l.Plan.TTY {
 		app.say("run %s (%s). Ctrl+C detaches, twice within %v stops it", ready.Name, ready.ID, s.window)
 	}
-	if l.Plan.Stdin {
-		s.input = newInput(app.In)
-	}
-	return s.attach(ctx)
+	return s.attachTo(ctx, *l.Plan)
 }
 
 // begin starts the run and waits until it runs. Ctrl+C meanwhile leaves no run and ends with 130; another one leaves

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,9 +12,11 @@ import (
 	"moat/internal/journal"
 	"moat/internal/line"
 	"moat/internal/run"
+	"moat/internal/session"
+	"moat/internal/term"
 )
 
-// session is a client attached to a run's output: what "moat run" and "moat attach" do once there is a run.
+// attachment is a client attached to a run's output: what "moat run" and "moat attach" do once there is a run.
 //
 //	         ┌────────────── connection broke ◀─────────────┐
 //	         ▼                                               │
@@ -27,7 +30,7 @@ import (
 // and "docker logs -f" do. 0 would say that the run has ended.
 //
 // Signals belong to it while it lives, and to nobody else.
-type session struct {
+type attachment struct {
 	app     *App
 	home    *run.Home
 	id      string
@@ -36,16 +39,21 @@ type session struct {
 	input   *input                 // nil: nothing is forwarded
 	output  func(api.Output) error // prints output; nil: stdout and stderr as the command wrote them
 	follows bool                   // it only reads the run's output: every signal just ends it
-	signals <-chan os.Signal       // of a caller that owned them before; nil: the session takes them
+	signals <-chan os.Signal       // of a caller that owned them before; nil: the attachment takes them
 	from    int64                  // next output byte wanted
 	client  *api.Client
+
+	manner   manner           // of attaching
+	screen   *screen          // the person's terminal, if it shows the run's; then from is not used
+	commands chan term.Action // that the person typed; nil if there is no terminal to type them on
+	release  func() error     // gives the terminal back; nil: it was not taken
 }
 
 // patience is how long a connection may take before the person is told that moat is waiting for it.
 const patience = time.Second
 
 // attach shows the run's output until it ends, or until the person leaves. The error carries the exit code.
-func (s *session) attach(ctx context.Context) error {
+func (s *attachment) attach(ctx context.Context) error {
 	s.client = api.NewClient(s.home.Dir(s.id))
 	defer s.client.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -60,6 +68,12 @@ func (s *session) attach(ctx context.Context) error {
 	}
 	go s.handle(ctx, cancel)
 	err := s.follow(ctx)
+	if s.screen != nil {
+		err = cmp.Or(err, s.screen.end(context.Cause(ctx) == nil))
+	}
+	if s.release != nil {
+		err = cmp.Or(err, s.release())
+	}
 	var left *leftError
 	switch {
 	case !errors.As(context.Cause(ctx), &left):
@@ -72,7 +86,7 @@ func (s *session) attach(ctx context.Context) error {
 }
 
 // handle is the owner of the signals. It cancels with a leftError to leave.
-func (s *session) handle(ctx context.Context, cancel context.CancelCauseFunc) {
+func (s *attachment) handle(ctx context.Context, cancel context.CancelCauseFunc) {
 	p := press{window: s.window}
 	var window <-chan time.Time
 	for {
@@ -82,8 +96,17 @@ func (s *session) handle(ctx context.Context, cancel context.CancelCauseFunc) {
 		case <-window:
 			cancel(&leftError{os.Interrupt})
 			return
+		case action := <-s.commands:
+			if action == term.Stop {
+				s.app.say("stopping the run, %v at most", defaultGrace)
+				go s.stop(ctx, defaultGrace)
+				continue
+			}
+			s.input.flush(ctx)
+			cancel(&leftError{os.Interrupt})
+			return
 		case sig := <-s.signals:
-			if sig != os.Interrupt || s.follows {
+			if sig != os.Interrupt || s.follows || s.input != nil && s.screen != nil {
 				cancel(&leftError{sig})
 				return
 			}
@@ -106,7 +129,7 @@ func (s *session) handle(ctx context.Context, cancel context.CancelCauseFunc) {
 }
 
 // stop asks for the end of the run; that it came is seen in its output.
-func (s *session) stop(ctx context.Context, grace time.Duration) {
+func (s *attachment) stop(ctx context.Context, grace time.Duration) {
 	err := s.app.stopRun(ctx, s.home, run.Record{ID: s.id, State: run.Running}, grace)
 	if err != nil && ctx.Err() == nil {
 		s.app.say("the run could not be stopped: %v", err)
@@ -114,7 +137,7 @@ func (s *session) stop(ctx context.Context, grace time.Duration) {
 }
 
 // follow receives until the run ends, over as many connections as it takes.
-func (s *session) follow(ctx context.Context) error {
+func (s *attachment) follow(ctx context.Context) error {
 	for {
 		err := s.connection(ctx)
 		if !errors.Is(err, api.ErrUnreachable) {
@@ -132,12 +155,15 @@ func (s *session) follow(ctx context.Context) error {
 }
 
 // connection is one connection from its beginning to its end. api.ErrUnreachable says that it broke.
-func (s *session) connection(ctx context.Context) error {
+func (s *attachment) connection(ctx context.Context) error {
 	slow := time.AfterFunc(patience, func() { s.app.say("waiting for the run's supervisor") })
 	defer slow.Stop()
 	req := api.Attach{From: s.from}
 	if s.input != nil {
 		req.Source = s.input.source
+	}
+	if s.screen != nil {
+		req.Terminal = s.screen.describe()
 	}
 	stream, err := s.client.Attach(ctx, req)
 	if err != nil {
@@ -162,7 +188,7 @@ func (s *session) connection(ctx context.Context) error {
 }
 
 // receive handles one frame. An error ends the session, unless it is api.ErrUnreachable.
-func (s *session) receive(kind byte, payload []byte, stream *api.Stream, done <-chan struct{}) error {
+func (s *attachment) receive(kind byte, payload []byte, stream *api.Stream, done <-chan struct{}) error {
 	switch kind {
 	case api.KindStarted:
 		started, err := api.Decode[api.Started](payload)
@@ -170,13 +196,21 @@ func (s *session) receive(kind byte, payload []byte, stream *api.Stream, done <-
 			s.input.taken(started.InputDone)
 			go s.input.sendTo(stream, done)
 		}
+		if s.screen != nil {
+			go s.screen.sendSizes(stream, done)
+		}
 		return err
 	case api.KindOutput:
 		out, err := api.ParseOutput(payload)
 		if err != nil {
 			return err
 		}
+		if s.screen != nil {
+			return s.screen.show(out.Data)
+		}
 		return s.show(out)
+	case api.KindRepaint, api.KindPaint, api.KindLead:
+		return s.draw(kind, payload)
 	case api.KindInputDone:
 		taken, err := api.ParseInputDone(payload)
 		if err == nil && s.input != nil {
@@ -207,8 +241,24 @@ func (s *session) receive(kind byte, payload []byte, stream *api.Stream, done <-
 	}
 }
 
+// draw handles a frame that only those get who show the run's terminal.
+func (s *attachment) draw(kind byte, payload []byte) error {
+	switch {
+	case s.screen == nil:
+		return fmt.Errorf("the supervisor sent an unexpected frame %q", kind)
+	case kind == api.KindPaint:
+		return s.screen.show(payload)
+	case kind == api.KindLead:
+		lead, err := api.Decode[api.Lead](payload)
+		s.screen.lead(lead.On)
+		return err
+	default:
+		return s.screen.begin()
+	}
+}
+
 // show prints output where it belongs. A stdout that nobody reads any more ends the session, not the run.
-func (s *session) show(out api.Output) error {
+func (s *attachment) show(out api.Output) error {
 	if out.Offset < s.from {
 		return fmt.Errorf("the supervisor sent output from %d again, %d was next", out.Offset, s.from)
 	}
@@ -219,7 +269,7 @@ func (s *session) show(out api.Output) error {
 	return nil
 }
 
-func (s *session) print(out api.Output) error {
+func (s *attachment) print(out api.Output) error {
 	if s.output != nil {
 		return s.output(out)
 	}
@@ -232,7 +282,7 @@ func (s *session) print(out api.Output) error {
 }
 
 // fromDisk prints what is left of a run that is over, and ends as it did.
-func (s *session) fromDisk(rec run.Record) error {
+func (s *attachment) fromDisk(rec run.Record) error {
 	root, err := os.OpenRoot(s.home.Dir(s.id))
 	if err != nil {
 		return fmt.Errorf("read the run's output: %w", err)
@@ -246,6 +296,13 @@ func (s *session) fromDisk(rec run.Record) error {
 		return fmt.Errorf("read the run's output: %w", err)
 	}
 	defer reader.Close()
+	if s.screen != nil {
+		last, err := session.Last(reader.Tape(0))
+		if err == nil {
+			err = errors.Join(s.screen.begin(), s.screen.show(last.Data))
+		}
+		return errors.Join(err, s.app.endedAs(rec))
+	}
 	for chunk, err := range reader.Chunks(s.from, reader.End()) {
 		if err != nil {
 			return fmt.Errorf("read the run's output: %w", err)

@@ -32,7 +32,7 @@ func (app *App) wait(c *cobra.Command, refs []string) error {
 			return app.endedAs(rec)
 		}
 		skip := func(api.Output) error { return nil }
-		s := &session{app: app, home: home, id: rec.ID, name: rec.Name, output: skip, from: waitFrom, follows: true}
+		s := &attachment{app: app, home: home, id: rec.ID, name: rec.Name, output: skip, from: waitFrom, follows: true}
 		return s.attach(c.Context())
 	})
 }

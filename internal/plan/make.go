@@ -31,6 +31,7 @@ type Facts struct {
 	Home    string            // the person's home directory, outside
 	Tools   []sandbox.Tool    // the person's own tools
 	Env     map[string]string // variables that the host's side gives every command
+	TTYEnv  map[string]string // and those that it gives only to one with a terminal
 	Runtime string            // used when nobody chose
 	StdinIs Stdin
 }
@@ -65,7 +66,12 @@ func Make(asked Asked, agent *config.Agent, global *config.Global, facts Facts) 
 		return Plan{}, nil, ErrNoCommand
 	}
 	interactive, tty := terminal(asked, agent.Interactive, facts.StdinIs)
-	env := environment(asked.Env, agent.Env, facts.Env)
+	host := make(map[string]string)
+	maps.Copy(host, facts.Env)
+	if tty {
+		maps.Copy(host, facts.TTYEnv)
+	}
+	env := environment(asked.Env, agent.Env, host)
 	p := Plan{
 		Name:        cmp.Or(asked.Name, agent.Name),
 		Workspace:   asked.Workspace,
@@ -104,10 +110,8 @@ func terminal(asked Asked, configured bool, stdin Stdin) (interactive, tty bool)
 
 // environment joins the variables; a later source wins.
 func environment(asked, agent []config.Var, host map[string]string) map[string]string {
-	env := maps.Clone(host)
-	if env == nil {
-		env = make(map[string]string)
-	}
+	env := make(map[string]string)
+	maps.Copy(env, host)
 	for _, list := range [][]config.Var{agent, asked} {
 		for _, v := range list {
 			env[v.Name] = v.Value

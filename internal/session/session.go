@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"sync"
 	"time"
@@ -143,6 +144,20 @@ func (s *Screen) repaint(seen uint64) Repaint {
 		opts.MaxScrollback = int(min(uint64(kept), lines-seen))
 	}
 	return Repaint{Data: append(s.vt.Snapshot(opts), s.vt.Pending()...), Offset: s.offset, Lines: lines}
+}
+
+// Last is a repaint of how a whole tape left the terminal.
+func Last(tape iter.Seq2[journal.Step, error]) (Repaint, error) {
+	s := NewScreen(func([]byte) {})
+	for step, err := range tape {
+		if err != nil {
+			return Repaint{}, fmt.Errorf("read the tape: %w", err)
+		}
+		s.feed(step, false)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.repaint(0), nil
 }
 
 // Lines is how many lines have scrolled off the screen so far.

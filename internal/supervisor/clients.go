@@ -33,9 +33,10 @@ type clients struct {
 }
 
 // mailbox holds what a client should hear besides output. It is bounded by what it can hold: the newest progress of
-// its input, and the newest few notices.
+// its input, whether it leads, and the newest few notices.
 type mailbox struct {
 	inputDone *uint64
+	lead      *bool
 	notices   []string
 	news      chan struct{} // holds a token when there is something
 }
@@ -91,6 +92,17 @@ func (cs *clients) inputDone(source, offset uint64) {
 	}
 }
 
+// lead tells every client whether it is the leader. It never blocks.
+func (cs *clients) lead(leader *client) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	for c, m := range cs.all {
+		on := c == leader
+		m.lead = &on
+		m.knock()
+	}
+}
+
 func (m *mailbox) knock() {
 	select {
 	case m.news <- struct{}{}:
@@ -101,11 +113,16 @@ func (m *mailbox) knock() {
 // deliver sends a client what is in its mailbox.
 func (cs *clients) deliver(c *client, m *mailbox) error {
 	cs.mu.Lock()
-	done, notices := m.inputDone, m.notices
-	m.inputDone, m.notices = nil, nil
+	done, lead, notices := m.inputDone, m.lead, m.notices
+	m.inputDone, m.lead, m.notices = nil, nil, nil
 	cs.mu.Unlock()
 	if done != nil {
 		if err := c.send(api.KindInputDone, api.AppendInputDone(nil, *done)); err != nil {
+			return err
+		}
+	}
+	if lead != nil {
+		if err := c.send(api.KindLead, api.Encode(api.Lead{On: *lead})); err != nil {
 			return err
 		}
 	}

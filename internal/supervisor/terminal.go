@@ -57,8 +57,14 @@ func (s *supervisor) arrange(change func(*session.Sizes)) {
 	t := s.terminal
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	was := t.sizes.Leader()
 	change(t.sizes)
-	t.Answer(t.sizes.Leader() == nil)
+	if now, _ := t.sizes.Leader().(*stream); t.sizes.Leader() != was {
+		t.Answer(now == nil)
+		if now != nil {
+			s.clients.lead(&now.client)
+		}
+	}
 	want, ok := t.sizes.Want()
 	if !ok || want == t.size {
 		return
