@@ -192,6 +192,12 @@ func TestInit(t *testing.T) {
 			h.send(line.Release{Process: exit.Process})
 		}
 	})
+	t.Run("killed first when memory runs out", func(t *testing.T) {
+		rec := run(sh(0, `expr $(cat /proc/self/oom_score_adj) - $(cat /proc/1/oom_score_adj)`))
+		if rec.all.String() != "100\n" {
+			t.Errorf("%q", rec.all.String())
+		}
+	})
 	t.Run("descriptors", func(t *testing.T) {
 		rec := run(sh(0, `ls /proc/self/fd | tr '\n' ' '; ls -l /proc/1/fd | grep -c cgroup`))
 		if rec.all.String() != "0 1 2 3 0\n" {

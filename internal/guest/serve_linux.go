@@ -40,18 +40,15 @@ type Config struct {
 // gone before a command was started (ErrNoSupervisor). All processes that it started have ended when it returns,
 // with Init all processes of the sandbox.
 func Serve(ctx context.Context, cfg Config) error {
-	if cfg.Init {
-		if os.Getpid() != 1 {
-			return ErrNotInit
-		}
-		if err := Protect(); err != nil {
-			return err
-		}
-		runtime.GOMAXPROCS(min(maxProcs, runtime.GOMAXPROCS(0)))
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g := newGuest(cfg)
+	if cfg.Init {
+		if err := g.becomeInit(); err != nil {
+			return err
+		}
+		defer g.standing.close()
+	}
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, syscall.SIGCHLD)
 	defer signal.Stop(children)
@@ -73,6 +70,19 @@ func Serve(ctx context.Context, cfg Config) error {
 	return err
 }
 
+// becomeInit makes of this process what PID 1 of a sandbox must be.
+func (g *guest) becomeInit() error {
+	if os.Getpid() != 1 {
+		return ErrNotInit
+	}
+	runtime.GOMAXPROCS(min(maxProcs, runtime.GOMAXPROCS(0)))
+	var err error
+	if g.standing, err = openStanding(); err != nil {
+		g.log.Warn("commands will not be killed before the guest when memory runs out", "error", err)
+	}
+	return Protect()
+}
+
 // guest is the state of a Serve.
 type guest struct {
 	cfg  Config
@@ -84,6 +94,8 @@ type guest struct {
 
 	moved atomic.Int64 // bytes of output since the memory was tidied
 	tidy  *time.Timer
+
+	standing *standing // nil without Init; used under mu
 
 	quit chan struct{}
 

@@ -78,10 +78,12 @@ func (g *guest) start(s *session, m line.Spawn) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
+	lower := g.standing.raise()
 	pid, err := syscall.ForkExec(path, m.Args, &syscall.ProcAttr{
 		Dir: m.Dir, Env: m.Env, Files: st.child[:],
 		Sys: &syscall.SysProcAttr{Setsid: true, Setctty: m.TTY, Ctty: 0},
 	})
+	lower()
 	st.closeChild()
 	if err != nil {
 		st.closeOurs()
