@@ -44,6 +44,8 @@ type Boot struct {
 	again   int    // the pipe of descriptor 3, to write to
 	umask   int    // the person's
 	scratch string // see makeScratch
+
+	etcMasks chan foundMasks // takes one, when it was found
 }
 
 // Enter builds the wall around the calling process, which must be one that Start made, and returns nil when it stands.

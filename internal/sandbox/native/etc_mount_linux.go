@@ -22,10 +22,11 @@ const hostEtc = "/etc"
 // which can only replace what is there.
 func (b *Boot) makeEtc(t tree) error {
 	files := etcFiles(b.Spec)
-	masks, err := etcMasks(hostEtc)
-	if err != nil {
-		return err
+	found := <-b.etcMasks
+	if found.err != nil {
+		return found.err
 	}
+	masks := found.masks
 	masks = slices.DeleteFunc(masks, func(name string) bool { return files[name] != nil }) // ours are shown instead
 	layer, err := openTree(filepath.Join(b.scratch, etcLayer))
 	if err != nil {
@@ -38,6 +39,12 @@ func (b *Boot) makeEtc(t tree) error {
 		}
 	}
 	return b.coverEtc(t, layer, files, masks)
+}
+
+// foundMasks is what etcMasks returns.
+type foundMasks struct {
+	masks []string
+	err   error
 }
 
 // fill makes the layer: files, and whiteouts (overlayfs documentation: character devices 0/0) for masks.
