@@ -28,12 +28,12 @@ func (r *Runtime) Check(ctx context.Context) error {
 }
 
 // tryOut starts a guest that only probes.
-func (r *Runtime) tryOut(ctx context.Context) error {
+func (r *Runtime) tryOut(ctx context.Context) (err error) {
 	dir, err := os.MkdirTemp("", "moat-check-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	null, err := os.Open(os.DevNull) // in the place of the listener
 	if err != nil {
 		return err
@@ -44,11 +44,14 @@ func (r *Runtime) tryOut(ctx context.Context) error {
 		return fmt.Errorf("clone into new namespaces: %w", err)
 	}
 	r.adopt(dir, c)
-	defer r.disown(ctx, dir, c)
-	if err := c.handOver(ctx, Boot{Probe: true}); err != nil && err.Error() != errProbed.Error() {
-		return err
+	err = c.handOver(ctx, Boot{Probe: true})
+	if err != nil && err.Error() == errProbed.Error() {
+		err = nil
 	}
-	return nil
+	if errDisown := r.disown(ctx, dir, c); err == nil {
+		err = errDisown
+	}
+	return err
 }
 
 // probe tries, in the namespaces that the calling process is the first process of, what the kernel may forbid.

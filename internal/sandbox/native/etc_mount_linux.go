@@ -47,13 +47,13 @@ type foundMasks struct {
 	err   error
 }
 
-// fill makes the layer: files, and whiteouts (overlayfs documentation: character devices 0/0) for masks.
-func (layer tree) fill(files map[string][]byte, masks []string) error {
+// fill makes the layer t: files, and whiteouts (overlayfs documentation: character devices 0/0) for masks.
+func (t tree) fill(files map[string][]byte, masks []string) error {
 	for _, name := range masks {
-		if err := layer.sameDirs(filepath.Dir(name)); err != nil {
+		if err := t.sameDirs(filepath.Dir(name)); err != nil {
 			return err
 		}
-		dir, err := layer.reach(filepath.Dir(name), true)
+		dir, err := t.reach(filepath.Dir(name), true)
 		if err != nil {
 			return err
 		}
@@ -64,10 +64,10 @@ func (layer tree) fill(files map[string][]byte, masks []string) error {
 		}
 	}
 	for name, content := range files {
-		if err := layer.sameDirs(filepath.Dir(name)); err != nil {
+		if err := t.sameDirs(filepath.Dir(name)); err != nil {
 			return err
 		}
-		if err := layer.write(name, content, 0o644); err != nil {
+		if err := t.write(name, content, 0o644); err != nil {
 			return err
 		}
 	}
@@ -85,9 +85,9 @@ func (t tree) layEtc(layer tree) error {
 	return t.mount("/etc", "overlay", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, options)
 }
 
-// sameDirs makes the directory rel, and those above it, in the layer, with the modes that they have in the host's /etc:
+// sameDirs makes the directory rel, and those above it, in the layer t, with the modes that they have in the host's /etc:
 // the overlay shows the layer's.
-func (layer tree) sameDirs(rel string) error {
+func (t tree) sameDirs(rel string) error {
 	var done string
 	for name := range strings.SplitSeq(rel, "/") {
 		if done = filepath.Join(done, name); done == "." {
@@ -97,7 +97,7 @@ func (layer tree) sameDirs(rel string) error {
 		if fi, err := os.Lstat(filepath.Join(hostEtc, done)); err == nil {
 			mode = uint32(fi.Mode().Perm())
 		}
-		if err := layer.makeDir(done, mode); err != nil {
+		if err := t.makeDir(done, mode); err != nil {
 			return err
 		}
 	}
@@ -132,8 +132,8 @@ func (b *Boot) coverEtc(t, layer tree, files map[string][]byte, masks []string) 
 }
 
 // replaceFile is write for a file that may be there already: fill may have stopped anywhere.
-func (layer tree) replaceFile(name string, content []byte) error {
-	err := layer.write(name, content, 0o644)
+func (t tree) replaceFile(name string, content []byte) error {
+	err := t.write(name, content, 0o644)
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}

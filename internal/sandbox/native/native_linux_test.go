@@ -99,7 +99,7 @@ func TestConformanceAsOrdinaryUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("this is an ordinary user already")
 	}
-	base, err := os.MkdirTemp("", "moat-user-")
+	base, err := os.MkdirTemp("", "moat-user-") //nolint:usetesting // t.TempDir is not for other users to enter
 	if err != nil {
 		t.Fatal(err)
 	}

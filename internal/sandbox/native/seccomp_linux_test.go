@@ -58,7 +58,7 @@ func TestFilterDecidesEveryCall(t *testing.T) {
 		byArgument[r.number] = true
 	}
 	for number := uint32(0); number < table.highest+1000; number++ {
-		want := uint32(retRefuse)
+		want := retRefuse
 		switch {
 		case byArgument[number]:
 			continue
