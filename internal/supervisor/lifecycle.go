@@ -79,11 +79,17 @@ func (e *startError) Error() string { return e.err.Error() }
 func (e *startError) Unwrap() error { return e.err }
 
 func (s *supervisor) tryStart(ctx context.Context) error {
-	if s.Start == nil {
-		return errors.New("it was interrupted while it was starting, and its environment is not kept on disk: start it anew")
-	}
+	interrupted := s.state() == run.Starting
 	if err := s.begin(); err != nil {
 		return err
+	}
+	if interrupted {
+		if up, err := s.takeOver(ctx); up || err != nil {
+			return err
+		}
+	}
+	if s.Start == nil {
+		return errors.New("it was interrupted while it was starting, and its environment is not kept on disk: start it anew")
 	}
 	if err := s.Runtime.Remove(ctx, s.ref()); err != nil { // what a killed predecessor began
 		return fmt.Errorf("clear an interrupted start: %w", err)
@@ -136,6 +142,27 @@ func (s *supervisor) begin() error {
 		return s.Folder.Update(count)
 	}
 	return s.Folder.Do(run.EventStart, time.Now(), count)
+}
+
+// takeOver goes on with a command that a predecessor started but did not live to record: it must not be started twice.
+// False if there is none; a sandbox may be there all the same.
+func (s *supervisor) takeOver(ctx context.Context) (up bool, err error) {
+	secret, err := s.dir.ReadFile(secretFile)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the line's secret: %w", err)
+	}
+	s.connectTo(secret)
+	limited, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	if err := s.link.connect(limited); err != nil || !s.link.runsMain() { // a guest without a supervisor and a command ends
+		s.Logger.Info("nothing of an interrupted start can be used", "error", err)
+		s.link.drop()
+		return false, ctx.Err()
+	}
+	return true, s.note(s.Folder.Do(run.EventUp, time.Now(), nil))
 }
 
 // spawn starts the run's command in a sandbox that is up.

@@ -38,6 +38,7 @@ type link struct {
 
 	mu        sync.Mutex
 	conn      *line.Conn // nil while broken
+	hasMain   bool       // the guest had the run's command when the line was opened
 	processes map[uint32]*process
 	mainInput map[uint64]uint64 // input of the command that was taken, by source
 }
@@ -84,12 +85,13 @@ func (l *link) adopt(conn *line.Conn, welcome line.Welcome) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	there := make(map[uint32]bool)
+	l.hasMain = false
 	for _, p := range welcome.Processes {
 		there[p.Process] = true
 		var err error
 		switch known := l.processes[p.Process]; {
 		case p.Process == line.Main:
-			l.mainInput = p.Input
+			l.hasMain, l.mainInput = true, p.Input
 			err = conn.Send(line.Resume{Process: p.Process, Offset: l.main.offset()})
 		case known != nil:
 			err = conn.Send(line.Resume{Process: p.Process, Offset: known.queued()})
@@ -112,6 +114,13 @@ func (l *link) adopt(conn *line.Conn, welcome line.Welcome) error {
 	}
 	l.conn = conn
 	return nil
+}
+
+// runsMain reports whether the guest had the run's command when the line was opened.
+func (l *link) runsMain() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.hasMain
 }
 
 // drop closes the connection, if there is one.
