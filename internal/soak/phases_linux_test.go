@@ -50,7 +50,7 @@ func killSteady(tr *trial) {
 }
 
 func killFlood(tr *trial) {
-	const n = 400_000
+	const n = 100_000
 	c := tr.talker(nil, "flood", fmt.Sprint(n)).start()
 	tr.begun(c)
 	tr.kill()
