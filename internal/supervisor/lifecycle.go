@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,13 @@ import (
 
 // secretFile holds the line's secret in the run's folder, for successors.
 const secretFile = "guest.key"
+
+// The reserve is a file of so many bytes that takes room on the disk until the end of the run, which can so be recorded
+// when the disk is full.
+const (
+	reserveFile = "reserve"
+	reserveSize = 64 << 10
+)
 
 // saveRetry is how long to wait before a record that could not be saved is tried again.
 const saveRetry = 2 * time.Second
@@ -93,6 +101,9 @@ func (s *supervisor) tryStart(ctx context.Context) error {
 	}
 	if err := s.Runtime.Remove(ctx, s.ref()); err != nil { // what a killed predecessor began
 		return fmt.Errorf("clear an interrupted start: %w", err)
+	}
+	if err := s.dir.WriteFile(reserveFile, make([]byte, reserveSize), 0o600); err != nil {
+		return fmt.Errorf("reserve room for the end: %w", err)
 	}
 	secret := newSecret()
 	if err := atomicfile.Write(s.dir, secretFile, secret, 0o600); err != nil {
@@ -231,8 +242,11 @@ func (s *supervisor) finish(how run.Event, exit line.Exit, reason string) error 
 	if how == run.EventGone && !s.output.LastTime().IsZero() {
 		ended = s.output.LastTime()
 	}
+	if err := s.removeFiles(reserveFile); err != nil { // room for what follows
+		s.Logger.Error("cannot give up the reserve", "error", err)
+	}
 	err := s.note(s.Folder.Do(how, ended, func(r *run.Record) {
-		r.Reason, r.CleanupPending = reason, true
+		r.Reason, r.CleanupPending = joinReasons(reason, s.gap()), true
 		if how == run.EventEnd {
 			r.ExitCode, r.Signal = &exit.Code, exit.Signal
 		}
@@ -244,8 +258,12 @@ func (s *supervisor) finish(how run.Event, exit line.Exit, reason string) error 
 	return nil
 }
 
-// vanished finishes a run whose guest is gone without a word while it was supervised.
+// vanished finishes a run whose guest is gone without a word while it was supervised. If that was our doing, it was
+// the end of a stop.
 func (s *supervisor) vanished() error {
+	if s.stop.removed.Load() {
+		return s.finish(run.EventEnd, line.Exit{Code: 128 + sigKILL, Signal: sigKILL}, "its guest did not answer, so its sandbox was removed")
+	}
 	return s.finish(run.EventError, line.Exit{}, "the sandbox ended without telling how its command ended: it was killed from outside, or ran out of memory")
 }
 
@@ -271,12 +289,25 @@ func (s *supervisor) teardown(ctx context.Context) error {
 		return fmt.Errorf("take the sandbox down: %w", err)
 	}
 	// The socket is not the guard's to remove: it may be dead. Who comes now reads the run's end from its folder.
-	for _, name := range []string{secretFile, api.SocketName} {
+	if err := s.removeFiles(secretFile, reserveFile, api.SocketName); err != nil {
+		return err
+	}
+	return s.settle(ctx, func(r *run.Record) { r.CleanupPending = false })
+}
+
+// removeFiles removes what may be there from the run's folder.
+func (s *supervisor) removeFiles(names ...string) error {
+	for _, name := range names {
 		if err := s.dir.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("remove %s: %w", name, err)
 		}
 	}
-	return s.settle(ctx, func(r *run.Record) { r.CleanupPending = false })
+	return nil
+}
+
+// joinReasons makes one sentence of several, of which some are empty.
+func joinReasons(reasons ...string) string {
+	return strings.Join(slices.DeleteFunc(reasons, func(r string) bool { return r == "" }), "; ")
 }
 
 // settle makes a change and returns when it is on disk.

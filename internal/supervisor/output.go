@@ -13,12 +13,22 @@ import (
 // roomRetry is how often a full disk is tried again. No kernel interface tells that room was made.
 const roomRetry = 500 * time.Millisecond
 
-// offset is the number of the first output byte that is not recorded yet.
-func (s *supervisor) offset() uint64 { return uint64(s.output.Offset()) }
+// offset is the number of the first output byte that is not recorded yet, as the guest counts: those that could not
+// be recorded are in it.
+func (s *supervisor) offset() uint64 { return uint64(s.output.Offset()) + s.missing }
+
+// wanted is offset for a guest whose oldest byte has the number first. What is older, a predecessor has let go.
+func (s *supervisor) wanted(first uint64) uint64 {
+	if next := s.offset(); first > next {
+		s.Logger.Error("output is missing", "bytes", first-next)
+		s.missing += first - next
+	}
+	return s.offset()
+}
 
 // store records a piece of the command's output. While the disk is full it waits, and with it the command, as soon
-// as the guest's window is full; clients are told. After a forced stop there is nobody to wait for: what has no room
-// is dropped, and the run's record says so.
+// as the guest's window is full; clients are told. When a stop's grace is over there is nobody to wait for: what has
+// no room is let go, and the run's record says so.
 func (s *supervisor) store(ctx context.Context, out line.Output) error {
 	switch next := s.offset(); {
 	case out.Offset+uint64(len(out.Data)) <= next:
@@ -26,25 +36,52 @@ func (s *supervisor) store(ctx context.Context, out line.Output) error {
 	case out.Offset != next:
 		return fmt.Errorf("output begins at %d, want %d", out.Offset, next)
 	}
-	at := out.Time
-	if now := time.Now(); at.After(now) {
-		at = now // a guest that lies would make every later time as wrong
-	}
-	chunk := journal.Chunk{Time: at, Stream: journal.Stream(out.Stream), Offset: int64(out.Offset), Data: out.Data}
+	chunk := journal.Chunk{Time: out.Time, Stream: journal.Stream(out.Stream), Offset: s.output.Offset(), Data: out.Data}
 	err := s.output.Append(chunk)
 	if !errors.Is(err, journal.ErrNoSpace) {
 		return err
 	}
-	s.Logger.Warn("no room for output", "error", err)
-	s.clients.notice(fmt.Sprintf("no room left in %s: the run waits until there is", s.Folder.Dir()))
+	if s.missing == 0 { // otherwise it was said
+		s.Logger.Warn("no room for output", "error", err)
+		s.clients.notice(fmt.Sprintf("no room left in %s: the run waits until there is", s.Folder.Dir()))
+	}
 	for errors.Is(err, journal.ErrNoSpace) {
-		if err := sleep(ctx, roomRetry); err != nil {
+		switch err := s.waitRoom(ctx); {
+		case errors.Is(err, errGiveUp):
+			s.missing += uint64(len(out.Data))
+			return nil
+		case err != nil:
 			return err
 		}
 		err = s.output.Append(chunk)
 	}
 	s.clients.notice("there is room again: the run goes on")
 	return err
+}
+
+// errGiveUp says that a stop's grace is over.
+var errGiveUp = errors.New("the run is ended by force")
+
+// waitRoom waits a while, or less if ctx ends, or with errGiveUp if nobody should wait any more.
+func (s *supervisor) waitRoom(ctx context.Context) error {
+	timer := time.NewTimer(roomRetry)
+	defer timer.Stop()
+	select {
+	case <-s.stop.forced:
+		return errGiveUp
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// gap says what is missing from the run's output, if anything is.
+func (s *supervisor) gap() string {
+	if s.missing == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the last %d bytes of its output are missing: there was no room for them in %s", s.missing, s.Folder.Dir())
 }
 
 // inputDone passes on to the client that sent it how much of its input was taken.

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"moat/internal/line"
@@ -23,6 +24,8 @@ type stopper struct {
 	mu       sync.Mutex
 	deadline time.Time     // zero: nobody wants a stop
 	news     chan struct{} // holds a token when the deadline moved
+	forced   chan struct{} // closed when the deadline has passed
+	removed  atomic.Bool   // the sandbox was removed, because it did not end
 }
 
 // by moves the deadline to t unless it is earlier already, and reports whether it is the first.
@@ -61,10 +64,11 @@ func (s *supervisor) requestStop(grace time.Duration) error {
 	return nil
 }
 
-// resumeStop goes on with a stop that a predecessor began.
+// resumeStop goes on with a stop that a predecessor began. If the clock was set back since, it begins anew.
 func (s *supervisor) resumeStop() {
 	if wish := s.Folder.Record().Stop; wish != nil {
-		s.stop.by(wish.At.Add(time.Duration(wish.Grace) * time.Millisecond))
+		now, grace := time.Now(), time.Duration(wish.Grace)*time.Millisecond
+		s.stop.by(now.Add(min(wish.At.Add(grace).Sub(now), grace)))
 		s.signal(sigTERM) // the predecessor may have died before it could
 	}
 }
@@ -87,16 +91,23 @@ func (s *supervisor) enforceStop(ctx context.Context) error {
 			}
 		case <-alarm.C:
 			if killed {
-				s.Logger.Error("the guest does not answer: its sandbox is removed")
-				if err := s.Runtime.Remove(ctx, s.ref()); err != nil {
-					s.Logger.Error("cannot remove the sandbox", "error", err)
-				}
-				continue
+				s.force(ctx)
+			} else {
+				close(s.stop.forced)
+				s.signal(sigKILL)
+				killed = true
 			}
-			s.signal(sigKILL)
-			killed = true
 			alarm.Reset(killPatience)
 		}
+	}
+}
+
+// force removes the sandbox under a guest that does not answer.
+func (s *supervisor) force(ctx context.Context) {
+	s.Logger.Error("the guest does not answer: its sandbox is removed")
+	s.stop.removed.Store(true)
+	if err := s.Runtime.Remove(ctx, s.ref()); err != nil {
+		s.Logger.Error("cannot remove the sandbox", "error", err)
 	}
 }
 

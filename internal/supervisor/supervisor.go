@@ -55,6 +55,7 @@ type supervisor struct {
 	output   *journal.Output
 	terminal *terminal // nil if the run has none
 	link     *link     // nil until there is a sandbox
+	missing  uint64    // bytes of output that could not be recorded; of the goroutine that receives from the guest
 
 	stop    stopper
 	clients clients
@@ -68,7 +69,7 @@ type supervisor struct {
 // successor should go on.
 func Run(ctx context.Context, cfg Config) error {
 	s := &supervisor{Config: cfg, up: make(chan struct{}), ended: make(chan struct{})}
-	s.stop.news = make(chan struct{}, 1)
+	s.stop.news, s.stop.forced = make(chan struct{}, 1), make(chan struct{})
 	defer cfg.Listener.Close()
 	if err := s.open(); err != nil {
 		s.tell(api.Ready{State: string(run.Failed), Error: err.Error(), Code: 125})
