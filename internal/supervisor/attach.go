@@ -22,6 +22,8 @@ type stream struct {
 	client
 	in   *frame.Reader
 	body io.Closer // what in reads from
+
+	line *line.Conn // on which its input goes to the command; nil if it sends none
 }
 
 // openStream answers the call's header and reads its first frame.
@@ -66,6 +68,12 @@ func (srv *server) attach(w http.ResponseWriter, r *http.Request) {
 
 // serve serves a client until it or the run is gone.
 func (s *supervisor) serve(ctx context.Context, st *stream, req api.Attach, box *mailbox) error {
+	if st.source != 0 && s.link != nil {
+		var err error
+		if st.line, err = s.link.await(ctx, s.ended); err != nil {
+			return err
+		}
+	}
 	if err := st.send(api.KindStarted, api.Encode(api.Started{InputDone: s.inputTaken(st.source)})); err != nil {
 		return err
 	}
@@ -223,8 +231,12 @@ func (s *supervisor) passInput(st *stream, payload []byte) error {
 			s.arrange(func(z *session.Sizes) { z.Active(st, journal.Size{}) })
 		}
 	}
-	// If the line is broken this ends the stream: the client comes back and sends again what was not taken.
-	return s.link.send(line.Input{Process: line.Main, Source: st.source, Offset: in.Offset, EOF: in.EOF, Data: in.Data})
+	if s.isEnded() {
+		return nil // as the client is about to hear
+	}
+	// If the line has broken this ends the stream, even if there is another one by now: what was under way is lost,
+	// and the client comes back and sends again what was not taken.
+	return s.link.sendOn(st.line, line.Input{Process: line.Main, Source: st.source, Offset: in.Offset, EOF: in.EOF, Data: in.Data})
 }
 
 // inputTaken tells how much of a source's input the command had taken when last heard of.

@@ -118,6 +118,7 @@ func (s *supervisor) sendExecMessage(st *stream, msg line.Message) error {
 
 // forwardExecInput passes on what the client types, its terminal's size and its signals.
 func (s *supervisor) forwardExecInput(st *stream, p *process, source uint64) error {
+	conn := s.link.current() // input that was under way on another one is lost
 	for {
 		kind, payload, err := st.in.Next()
 		if err == io.EOF {
@@ -143,7 +144,7 @@ func (s *supervisor) forwardExecInput(st *stream, p *process, source uint64) err
 		if err != nil {
 			return err
 		}
-		if err := s.link.send(msg); err != nil {
+		if err := s.link.sendOn(conn, msg); err != nil {
 			return err
 		}
 	}

@@ -16,6 +16,10 @@ import (
 // openTimeout bounds the opening of a line: the guest answers at once or is not there.
 const openTimeout = 10 * time.Second
 
+// sendTimeout bounds how long a guest may leave a message unread. It reads whatever else it does, so one that does not
+// is broken or hostile, and must not hold up those who want to end the run.
+const sendTimeout = 5 * time.Second
+
 // errNoLine is returned for what cannot be sent because the line is broken just now.
 var errNoLine = errors.New("the sandbox cannot be reached at the moment")
 
@@ -23,6 +27,8 @@ var errNoLine = errors.New("the sandbox cannot be reached at the moment")
 type mainProcess interface {
 	// offset is the number of the first output byte that is not recorded yet.
 	offset() uint64
+	// wanted is offset for a guest whose oldest byte has the number first.
+	wanted(first uint64) uint64
 	// store records a piece of output; it blocks until that is done. An error breaks the line.
 	store(ctx context.Context, out line.Output) error
 	// inputDone hears how much of a source's input was taken.
@@ -37,8 +43,9 @@ type link struct {
 	logger *slog.Logger
 
 	mu        sync.Mutex
-	conn      *line.Conn // nil while broken
-	hasMain   bool       // the guest had the run's command when the line was opened
+	conn      *line.Conn    // nil while broken
+	opened    chan struct{} // closed when there is a connection; nil if nobody waits for it
+	hasMain   bool          // the guest had the run's command when the line was opened
 	processes map[uint32]*process
 	mainInput map[uint64]uint64 // input of the command that was taken, by source
 }
@@ -92,11 +99,11 @@ func (l *link) adopt(conn *line.Conn, welcome line.Welcome) error {
 		switch known := l.processes[p.Process]; {
 		case p.Process == line.Main:
 			l.hasMain, l.mainInput = true, p.Input
-			err = conn.Send(line.Resume{Process: p.Process, Offset: l.main.offset()})
+			err = sendTo(conn, line.Resume{Process: p.Process, Offset: l.main.wanted(p.First)})
 		case known != nil:
-			err = conn.Send(line.Resume{Process: p.Process, Offset: known.queued()})
+			err = sendTo(conn, line.Resume{Process: p.Process, Offset: known.queued()})
 		default:
-			err = conn.Send(line.Release{Process: p.Process})
+			err = sendTo(conn, line.Release{Process: p.Process})
 		}
 		if err != nil {
 			return fmt.Errorf("resume process %d: %w", p.Process, err)
@@ -108,11 +115,15 @@ func (l *link) adopt(conn *line.Conn, welcome line.Welcome) error {
 		}
 		if p.started() {
 			p.push(line.Failed{Process: id, Code: 125, Error: "the sandbox lost the command"})
-		} else if err := conn.Send(p.spawn); err != nil {
+		} else if err := sendTo(conn, p.spawn); err != nil {
 			return fmt.Errorf("start process %d: %w", id, err)
 		}
 	}
 	l.conn = conn
+	if l.opened != nil {
+		close(l.opened)
+		l.opened = nil
+	}
 	return nil
 }
 
@@ -133,14 +144,50 @@ func (l *link) drop() {
 	}
 }
 
-// send sends one message, or fails with errNoLine while the line is broken.
-func (l *link) send(msg line.Message) error {
+// current is the connection of this moment; nil while the line is broken.
+func (l *link) current() *line.Conn {
 	l.mu.Lock()
-	conn := l.conn
-	l.mu.Unlock()
-	if conn == nil {
+	defer l.mu.Unlock()
+	return l.conn
+}
+
+// await waits until there is a connection; nil without an error if done was closed first.
+func (l *link) await(ctx context.Context, done <-chan struct{}) (*line.Conn, error) {
+	for {
+		l.mu.Lock()
+		conn := l.conn
+		if conn == nil && l.opened == nil {
+			l.opened = make(chan struct{})
+		}
+		opened := l.opened
+		l.mu.Unlock()
+		if conn != nil {
+			return conn, nil
+		}
+		select {
+		case <-opened:
+		case <-done:
+			return nil, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// send sends one message, or fails with errNoLine while the line is broken.
+func (l *link) send(msg line.Message) error { return l.sendOn(l.current(), msg) }
+
+// sendOn is send for messages that are only worth something after those that were sent on the same connection before.
+func (l *link) sendOn(conn *line.Conn, msg line.Message) error {
+	if conn == nil || conn != l.current() {
 		return errNoLine
 	}
+	return sendTo(conn, msg)
+}
+
+// sendTo sends on a connection, which is closed if that takes too long.
+func sendTo(conn *line.Conn, msg line.Message) error {
+	defer time.AfterFunc(sendTimeout, func() { conn.Close() }).Stop()
 	return conn.Send(msg)
 }
 
@@ -159,9 +206,7 @@ func (l *link) receive(ctx context.Context) (line.Exit, error) {
 
 // next receives one message, hands it to whom it concerns, and returns it.
 func (l *link) next(ctx context.Context) (line.Message, error) {
-	l.mu.Lock()
-	conn := l.conn
-	l.mu.Unlock()
+	conn := l.current()
 	if conn == nil {
 		return nil, errNoLine
 	}
@@ -185,7 +230,7 @@ func (l *link) dispatch(ctx context.Context, conn *line.Conn, msg line.Message) 
 		if conn.Buffered() {
 			return nil // more is here already: one acknowledgement will do
 		}
-		return conn.Send(line.Ack{Process: line.Main, Offset: l.main.offset()})
+		return sendTo(conn, line.Ack{Process: line.Main, Offset: l.main.offset()})
 	case line.InputDone:
 		if m.Process != line.Main {
 			return l.deliver(m.Process, msg)

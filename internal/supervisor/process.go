@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -14,33 +15,51 @@ type process struct {
 
 	mu      sync.Mutex
 	queue   []line.Message
-	bytes   int    // of output in the queue
+	cost    int    // of output in the queue: its bytes and outputCost for each message
 	end     uint64 // number of the next output byte that the guest has not sent yet
 	running bool
+	ended   bool
 	wake    chan struct{} // holds a token when there may be news
 }
 
-// push queues a message. The guest keeps at most line.Window bytes unacknowledged; one that sends more is lying.
+// outputCost is what a message in the queue takes besides its data; a guest counts it too.
+const outputCost = 96
+
+// push queues a message. Whatever a guest sends, the queue is bounded: it keeps at most line.Window of output
+// unacknowledged, and one that sends more is lying; of all other messages only the newest matters, or the first.
 func (p *process) push(msg line.Message) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.ended {
+		return nil // it repeats itself until it is released
+	}
 	switch m := msg.(type) {
 	case line.Output:
-		if m.Offset != p.end {
+		cost := len(m.Data) + outputCost
+		switch {
+		case m.Offset != p.end:
 			return fmt.Errorf("output of process %d begins at %d, want %d", m.Process, m.Offset, p.end)
-		}
-		if p.bytes+len(m.Data) > line.Window+line.MaxData {
+		case len(m.Data) == 0:
+			return fmt.Errorf("process %d sent an empty piece of output", m.Process)
+		case p.cost+cost > line.Window+line.MaxData:
 			return fmt.Errorf("process %d has over %d bytes unacknowledged", m.Process, line.Window)
 		}
 		m.Data = bytes.Clone(m.Data)
-		p.bytes += len(m.Data)
+		p.cost += cost
 		p.end += uint64(len(m.Data))
 		msg = m
+	case line.InputDone:
+		if last := len(p.queue) - 1; last >= 0 && p.queue[last].Kind() == line.KindInputDone {
+			p.queue[last] = m
+			return nil // and its reader was woken already
+		}
 	case line.Spawned:
 		if p.running {
 			return nil // the answer to a repeated Spawn
 		}
 		p.running = true
+	case line.Exit, line.Failed:
+		p.ended = true
 	}
 	p.queue = append(p.queue, msg)
 	select {
@@ -55,7 +74,7 @@ func (p *process) take() []line.Message {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	q := p.queue
-	p.queue, p.bytes = nil, 0
+	p.queue, p.cost = nil, 0
 	return q
 }
 
@@ -87,7 +106,7 @@ func (l *link) exec(spawn line.Spawn) (*process, error) {
 	case full:
 		return nil, fmt.Errorf("%d commands run in this sandbox already", line.MaxProcesses-1)
 	}
-	if err := conn.Send(spawn); err != nil {
+	if err := sendTo(conn, spawn); err != nil {
 		l.logger.Info("a command starts when the line is back", "error", err) // see adopt
 	}
 	return p, nil
@@ -97,12 +116,9 @@ func (l *link) exec(spawn line.Spawn) (*process, error) {
 func (l *link) forget(p *process) {
 	l.mu.Lock()
 	delete(l.processes, p.spawn.Process)
-	conn := l.conn
 	l.mu.Unlock()
-	if conn == nil {
-		return // the guest will be told when it is there again: see adopt
-	}
-	if err := conn.Send(line.Release{Process: p.spawn.Process}); err != nil {
+	// If the line is broken, the guest will be told when it is there again: see adopt.
+	if err := l.send(line.Release{Process: p.spawn.Process}); err != nil && !errors.Is(err, errNoLine) {
 		l.logger.Info("cannot release a command", "error", err)
 	}
 }

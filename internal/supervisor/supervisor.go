@@ -153,9 +153,17 @@ func (s *supervisor) live(ctx context.Context) error {
 	return errOver
 }
 
+// Pauses before a line that broke is opened again.
+const (
+	pumpPause    = 10 * time.Millisecond
+	pumpPauseMax = 5 * time.Second
+)
+
 // pump receives from the guest until the run's command has ended.
 func (s *supervisor) pump(ctx context.Context) error {
+	pause := pumpPause
 	for {
+		opened := time.Now()
 		end, err := s.link.receive(ctx)
 		switch {
 		case err == nil:
@@ -166,6 +174,15 @@ func (s *supervisor) pump(ctx context.Context) error {
 			return ctx.Err()
 		}
 		s.Logger.Warn("line to the guest broke", "error", err)
+		// What breaks it at once again would do so for ever: a guest that does not keep to the protocol, a record that
+		// cannot be written.
+		if pause = min(2*pause, pumpPauseMax); time.Since(opened) > pumpPauseMax {
+			pause = pumpPause
+		}
+		s.link.drop()
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
 		if err := s.link.connect(ctx); errors.Is(err, sandbox.ErrGone) {
 			return s.vanished()
 		} else if err != nil {
