@@ -153,7 +153,7 @@ func (tr *trial) run() {
 	failed := tr.t.Failed()
 	began := time.Now()
 	tr.phase.trial(tr)
-	if run, ok := tr.find(tr.name); ok {
+	if run, ok := tr.appears(); ok {
 		tr.settled(run)
 	} else if tr.phase.name != "start" && tr.phase.name != "input" {
 		tr.t.Errorf("the run is not there")
@@ -181,6 +181,17 @@ func (tr *trial) kill() {
 	timer := time.NewTimer(tr.delay)
 	<-timer.C
 	tr.killed = tr.killRoles(tr.roles...)
+}
+
+// appears finds the trial's run, which a guard may still be making for a client that was killed.
+func (tr *trial) appears() (run listed, ok bool) {
+	tr.t.Helper()
+	tr.must("the run, or the end of who makes it", func() bool {
+		nobody := len(tr.procs()) == 0
+		run, ok = tr.find(tr.name)
+		return ok || nobody
+	})
+	return run, ok
 }
 
 // settled checks a run, whose end comes by itself, after the kill.

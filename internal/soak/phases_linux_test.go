@@ -16,7 +16,7 @@ func killAtStart(tr *trial) {
 	if tr.spared {
 		c.wait()
 	}
-	run, ok := tr.find(tr.name)
+	run, ok := tr.appears()
 	if !ok {
 		if tr.spared && c.code() != 125 {
 			tr.t.Errorf("there is no run, but the client ended with %d: %s", c.code(), c.err.String())
@@ -117,7 +117,7 @@ func killInput(tr *trial) {
 	tr.kill()
 	if !tr.spared {
 		c.wait()
-		run, ok := tr.find(tr.name)
+		run, ok := tr.appears()
 		if !ok {
 			return
 		}
