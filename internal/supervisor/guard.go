@@ -47,7 +47,7 @@ func (g *Guard) Run(ctx context.Context) error {
 	if err := becomeSubreaper(); err != nil {
 		g.Logger.Warn("guard does not reap orphans", "error", err)
 	}
-	wait, failures := time.Duration(0), 0
+	var restarts backoff
 	for {
 		started := time.Now()
 		err := g.once(ctx)
@@ -57,18 +57,35 @@ func (g *Guard) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if time.Since(started) > steadyAfter {
-			wait, failures = 0, 0
-		}
-		if failures++; failures == giveUpAfter {
-			return fmt.Errorf("%d supervisors in a row ended early, the last: %w", failures, err)
+		wait, ok := restarts.next(time.Since(started))
+		if !ok {
+			return fmt.Errorf("%d supervisors in a row ended early, the last: %w", giveUpAfter, err)
 		}
 		g.Logger.Warn("supervisor ended, starting another one", "error", err, "after", wait)
 		if err := sleep(ctx, wait); err != nil {
 			return err
 		}
-		wait = min(max(2*wait, backoffFirst), backoffMax)
 	}
+}
+
+// backoff decides about restarts.
+type backoff struct {
+	wait     time.Duration // before the last restart
+	failures int           // supervisors in a row that ended early
+}
+
+// next tells how long to wait after a supervisor that lived for so long; false: start no other one.
+func (b *backoff) next(lived time.Duration) (time.Duration, bool) {
+	if lived > steadyAfter {
+		*b = backoff{}
+	}
+	if b.failures++; b.failures == giveUpAfter {
+		return 0, false
+	}
+	if b.failures > 1 {
+		b.wait = min(max(2*b.wait, backoffFirst), backoffMax)
+	}
+	return b.wait, true
 }
 
 // once runs one supervisor to its end.
