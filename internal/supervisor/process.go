@@ -39,8 +39,6 @@ func (p *process) push(msg line.Message) error {
 		switch {
 		case m.Offset != p.end:
 			return fmt.Errorf("output of process %d begins at %d, want %d", m.Process, m.Offset, p.end)
-		case len(m.Data) == 0:
-			return fmt.Errorf("process %d sent an empty piece of output", m.Process)
 		case p.cost+cost > line.Window+line.MaxData:
 			return fmt.Errorf("process %d has over %d bytes unacknowledged", m.Process, line.Window)
 		}
