@@ -68,7 +68,6 @@ func (t *Terminal) eraseLine(how int, k eraseKind) {
 			return // nothing is right of the cursor: tmux and xterm.js agree
 		}
 		t.eraseCells(t.y, t.x, t.cols, k)
-		r.wrapped = false
 		if t.x == 0 && t.y > 0 {
 			t.cur.row(t.y - 1).wrapped = false
 		}

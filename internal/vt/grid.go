@@ -115,16 +115,6 @@ func (g *grid) rotateDown(top, bottom int) *row {
 	return g.row(top)
 }
 
-// isBlank reports whether nothing is on the grid.
-func (g *grid) isBlank() bool {
-	for i := range g.ring {
-		if g.ring[i].trimmed() > 0 || g.ring[i].size != lineSingle {
-			return false
-		}
-	}
-	return true
-}
-
 // reset blanks every row.
 func (g *grid) reset() {
 	for i := range g.ring {

@@ -130,8 +130,8 @@ func (t *Terminal) setDECMode(n int, on bool) {
 	}
 }
 
-// setAltMode switches screens. As in xterm, leaving by 47 keeps what is on
-// the alternate screen, 1047 clears it on leaving, 1049 on entering.
+// setAltMode switches screens. The alternate one is always entered clear, as
+// in tmux and xterm.js; xterm keeps what mode 47 left there.
 func (t *Terminal) setAltMode(n int, on bool) {
 	switch {
 	case on && !t.AltScreen():
@@ -139,13 +139,8 @@ func (t *Terminal) setAltMode(n int, on bool) {
 			t.saveCursor()
 		}
 		t.useAlt(n)
-		if n == 1049 {
-			t.eraseRows(0, t.rows, eraseAll)
-		}
+		t.eraseRows(0, t.rows, eraseAll)
 	case !on && t.AltScreen():
-		if n == 1047 {
-			t.eraseRows(0, t.rows, eraseAll)
-		}
 		t.useMain()
 		if n == 1049 {
 			t.restoreCursor()

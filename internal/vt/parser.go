@@ -150,13 +150,12 @@ func (t *Terminal) ground(b []byte) []byte {
 }
 
 // utf8Byte takes the first byte of b into a character that is split between
-// writes or malformed. Each maximal ill-formed part is one U+FFFD (Unicode
-// 3.9, "U+FFFD substitution of maximal subparts").
+// writes or malformed. Malformed bytes are dropped, as tmux and xterm.js do:
+// at most what cannot begin or go on a character is lost.
 func (t *Terminal) utf8Byte(b []byte) []byte {
 	p := &t.parser
 	if p.nutf > 0 && b[0] < 0x80 {
 		p.nutf = 0
-		t.print(utf8.RuneError)
 		return b
 	}
 	p.utf[p.nutf] = b[0]
@@ -174,10 +173,7 @@ func (t *Terminal) utf8Byte(b []byte) []byte {
 		} else {
 			t.print(r)
 		}
-	case n == 1:
-		t.print(utf8.RuneError)
-	default:
-		t.print(utf8.RuneError)
+	case n > 1:
 		return b // it may begin the next character
 	}
 	return b[1:]
@@ -214,12 +210,7 @@ func (t *Terminal) step(b []byte) []byte {
 		if !inDCS {
 			t.control(c)
 		}
-	case c == 0x7f:
-	case c >= 0x80:
-		if p.state == stEscape {
-			p.state = stGround
-			return b
-		}
+	case c >= 0x7f: // a sequence is ASCII
 	case p.state == stEscape:
 		t.escapeByte(c)
 	case p.state == stCSI || p.state == stDCS:
@@ -376,6 +367,7 @@ func (t *Terminal) addString(b []byte) {
 func (t *Terminal) endString() {
 	p := &t.parser
 	p.state = stGround
+	t.last.valid = false
 	if !p.drop {
 		switch p.kind {
 		case ']':

@@ -118,11 +118,15 @@ func (t *Terminal) wrap() {
 	if !t.modes.has(modeAutowrap) {
 		return
 	}
-	if t.left == 0 && t.right == t.cols-1 {
+	scrolls := t.y == t.bottom
+	if t.fullWidth() && (scrolls || t.y < t.rows-1) {
 		t.cur.row(t.y).wrapped = true
 	}
 	t.carriageReturn()
 	t.index()
+	if t.fullWidth() && scrolls && t.y > 0 {
+		t.cur.row(t.y - 1).wrapped = true // scrolling a region took it for cut off
+	}
 }
 
 // combine joins a zero-width character to the one before the cursor.
@@ -199,7 +203,8 @@ func (t *Terminal) joinCluster(r rune) bool {
 	return true
 }
 
-// repeat is REP: the last character again, at most a screenful.
+// repeat is REP: the last character again, at most a screenful. A second REP
+// has nothing to repeat.
 func (t *Terminal) repeat(n int) {
 	l := t.last
 	if !l.valid {
@@ -212,4 +217,5 @@ func (t *Terminal) repeat(n int) {
 	for range min(n, t.cols*t.rows) {
 		t.put(l.cell.ch, w)
 	}
+	t.last.valid = false
 }

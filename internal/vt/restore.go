@@ -70,12 +70,7 @@ func (p *painter) savedCursor(s *screen) (undo func()) {
 	if c.origin {
 		p.private(6, true)
 	}
-	x, y := min(c.x, p.t.cols-1), min(c.y, p.t.rows-1)
-	if c.pending && c.x == x && s.ring != nil {
-		p.pendingWrap(s.row(y), x, y)
-	} else {
-		p.moveTo(x, y)
-	}
+	p.moveTo(min(c.x, p.t.cols-1), min(c.y, p.t.rows-1))
 	p.pen(c.pen)
 	p.charsets(c.charsets)
 	p.out = append(p.out, "\x1b7"...)
@@ -86,15 +81,6 @@ func (p *painter) savedCursor(s *screen) (undo func()) {
 		p.pen(cell{})
 		p.resetCharsets(c.charsets)
 	}
-}
-
-// pendingWrap prints again the character that ends at column x of r.
-func (p *painter) pendingWrap(r *row, x, y int) {
-	if x > 0 && r.cells[x].attr&attrTail != 0 {
-		x--
-	}
-	p.moveTo(x, y)
-	p.reprint(r, x)
 }
 
 // reprint prints the character in column x again. Where there is none, as when

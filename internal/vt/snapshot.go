@@ -44,7 +44,7 @@ func (t *Terminal) snapshotHint(o SnapshotOptions) int {
 }
 
 // screens paints the main screen with its scrollback, then the alternate one
-// if it is shown or has something that could be shown again.
+// if it is shown or has a saved cursor or keyboard flags.
 func (p *painter) screens(scrollback int) {
 	t := p.t
 	if scrollback > 0 {
@@ -63,13 +63,10 @@ func (p *painter) screens(scrollback int) {
 		return
 	}
 	undo()
-	if t.alt.isBlank() && !t.alt.saved.set && t.alt.kitty == (kittyStack{}) {
+	if !t.alt.saved.set && t.alt.kitty == (kittyStack{}) {
 		return
 	}
 	p.private(47, true)
-	if t.alt.ring != nil {
-		p.paintScreen(&t.alt.grid)
-	}
 	p.kitty(&t.alt.kitty)
 	p.savedCursor(&t.alt)()
 	p.private(47, false)

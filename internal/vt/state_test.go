@@ -48,7 +48,7 @@ func dumpScreen(t *Terminal, s *screen, name string, f func(string, ...any)) {
 	f("%s kitty base %d", name, s.kitty.base)
 	c := s.saved
 	if c.set {
-		f("%s saved %d,%d pending %v origin %v charsets %q %d pen %s", name, c.x, c.y, c.pending, c.origin, c.charsets.g, c.charsets.gl, dumpStyle(t, c.pen))
+		f("%s saved %d,%d origin %v charsets %q %d pen %s", name, c.x, c.y, c.origin, c.charsets.g, c.charsets.gl, dumpStyle(t, c.pen))
 	}
 	for y := range s.rows {
 		if s.ring == nil {

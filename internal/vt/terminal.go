@@ -82,7 +82,6 @@ type screen struct {
 type savedCursor struct {
 	set      bool
 	x, y     int
-	pending  bool
 	pen      cell
 	origin   bool
 	charsets charsets
@@ -180,7 +179,10 @@ func (t *Terminal) useAlt(mode int) {
 	t.cur, t.altMode = &t.alt, mode
 }
 
-func (t *Terminal) useMain() { t.cur, t.altMode = &t.main, 0 }
+func (t *Terminal) useMain() {
+	t.cur, t.altMode = &t.main, 0
+	t.alt.reset()
+}
 
 // AltScreen reports whether the alternate screen is shown.
 func (t *Terminal) AltScreen() bool { return t.cur == &t.alt }
@@ -193,10 +195,11 @@ func (t *Terminal) Cursor() (x, y int, visible bool) {
 // Title is the window title that the program set, or empty.
 func (t *Terminal) Title() string { return t.title }
 
-// saveCursor is DECSC.
+// saveCursor is DECSC. Unlike xterm, but like tmux and xterm.js, it forgets a
+// pending wrap.
 func (t *Terminal) saveCursor() {
 	t.cur.saved = savedCursor{
-		set: true, x: t.x, y: t.y, pending: t.pending, pen: t.pen,
+		set: true, x: t.x, y: t.y, pen: t.pen,
 		origin: t.modes.has(modeOrigin), charsets: t.charsets,
 	}
 	t.cur.saved.pen.ext = t.internExt(ext{underline: t.exts.get(t.pen.ext).underline})
@@ -208,8 +211,7 @@ func (t *Terminal) restoreCursor() {
 	if !s.set {
 		s.charsets = newCharsets()
 	}
-	t.x, t.y = min(s.x, t.cols-1), min(s.y, t.rows-1)
-	t.pending = s.pending && s.x == t.x
+	t.moveTo(s.x, s.y)
 	t.pen = s.pen
 	t.pen.ext = t.internExt(ext{underline: t.exts.get(s.pen.ext).underline, link: t.link})
 	t.modes.set(modeOrigin, s.origin)

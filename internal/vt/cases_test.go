@@ -1,0 +1,144 @@
+package vt
+
+import (
+	"bufio"
+	"compress/gzip"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "ask the oracles and rewrite the golden files")
+
+// smallCase is a line of testdata/cases.txt.
+type smallCase struct {
+	name, note string
+	cols, rows int
+	data       []byte
+}
+
+func readCases(t testing.TB) []smallCase {
+	t.Helper()
+	b, err := os.ReadFile("testdata/cases.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []smallCase
+	var group string
+	var cols, rows int
+	for n, line := range strings.Split(string(b), "\n") {
+		switch {
+		case line == "":
+		case strings.HasPrefix(line, "# "):
+			group = line[2:]
+		case strings.HasPrefix(line, "@ "):
+			if _, err := fmt.Sscanf(line, "@ %dx%d", &cols, &rows); err != nil {
+				t.Fatalf("line %d: %v", n+1, err)
+			}
+		default:
+			f := strings.SplitN(line, " | ", 3)
+			s, err := strconv.Unquote(`"` + quoteBare(f[1]) + `"`)
+			if err != nil {
+				t.Fatalf("line %d: %v", n+1, err)
+			}
+			c := smallCase{name: group + "/" + f[0], cols: cols, rows: rows, data: []byte(s)}
+			if len(f) > 2 {
+				c.note = f[2]
+			}
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// quoteBare escapes what a Go string literal does not allow bare.
+func quoteBare(s string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(s, `\"`, `"`), `"`, `\"`)
+}
+
+// golden is what both oracles saw.
+type golden struct{ Tmux, Xterm seen }
+
+func readGolden(t testing.TB, path string, v any) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.NewDecoder(bufio.NewReader(z)).Decode(v); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func writeGolden(t testing.TB, path string, v any) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := gzip.NewWriter(f)
+	if err := json.NewEncoder(z).Encode(v); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const casesGolden = "testdata/cases.golden.gz"
+
+// TestCasesUpdate asks the oracles about every small case.
+func TestCasesUpdate(t *testing.T) {
+	if !*update {
+		t.Skip("rewrites the golden file with -update")
+	}
+	tmux, xterm := openOracles(t)
+	all := map[string]golden{}
+	for _, c := range readCases(t) {
+		a, err := tmux.run(c.cols, c.rows, step{data: c.data})
+		if err != nil {
+			t.Fatalf("%s: tmux: %v", c.name, err)
+		}
+		b, err := xterm.run(c.cols, c.rows, step{data: c.data})
+		if err != nil {
+			t.Fatalf("%s: xterm.js: %v", c.name, err)
+		}
+		if _, ok := all[c.name]; ok {
+			t.Fatalf("two cases are called %q", c.name)
+		}
+		all[c.name] = golden{a, b}
+	}
+	writeGolden(t, casesGolden, all)
+}
+
+// TestCases compares every small case, cell by cell, with what both oracles
+// say, as far as they agree. Where they do not, the case says what decides.
+func TestCases(t *testing.T) {
+	var all map[string]golden
+	readGolden(t, casesGolden, &all)
+	for _, c := range readCases(t) {
+		t.Run(c.name, func(t *testing.T) {
+			g, ok := all[c.name]
+			if !ok {
+				t.Fatal("not in the golden file: run with -update")
+			}
+			term := New(c.cols, c.rows, Options{})
+			term.Write(c.data)
+			for _, d := range disagreement(observe(term), g.Tmux, g.Xterm) {
+				t.Errorf("%q: %s", c.data, d)
+			}
+		})
+	}
+}
