@@ -29,12 +29,11 @@ const (
 	attrISOProtected // SPA/EPA
 	attrWide         // left half of a wide character
 	attrTail         // right half of a wide character
-	attrFiller       // last column left empty because a wide character did not fit
 
 	underlineShift        = 8
 	attrUnderline    attr = 7 << underlineShift
 	attrAnyProtected      = attrProtected | attrISOProtected
-	attrRole              = attrWide | attrTail | attrFiller
+	attrRole              = attrWide | attrTail
 	attrStyle             = ^attrRole
 	// attrSGR are the bits that SGR 0 resets.
 	attrSGR = ^(attrRole | attrAnyProtected)

@@ -1,43 +1,60 @@
 package vt
 
 import (
+	"math/rand/v2"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
 
+// checkCuts cuts data at every step bytes.
 func checkCuts(t *testing.T, cols, rows int, data []byte, step int) {
 	t.Helper()
-	whole := New(cols, rows, Options{})
-	whole.Write(data)
-	want := dump(whole)
-	for cut := 0; cut <= len(data); cut += step {
-		a := New(cols, rows, Options{})
-		a.Write(data[:cut])
-		b := restored(a)
-		if d := cmp.Diff(dump(a), dump(b)); d != "" {
-			t.Errorf("snapshot after %q (%d of %d) differs (-want +got):\n%s", tail(data[:cut]), cut, len(data), d)
-			return
-		}
-		b.Write(data[cut:])
-		if d := cmp.Diff(want, dump(b)); d != "" {
-			t.Errorf("cut after %q, then %q (-want +got):\n%s", tail(data[:cut]), data[cut:min(cut+60, len(data))], d)
-			return
-		}
+	for cut := 0; cut <= len(data) && !t.Failed(); cut += step {
+		checkCut(t, cols, rows, data, cut)
+	}
+}
+
+// checkCut checks that a terminal which got a snapshot after cut bytes is in
+// the same state as the one it was taken of, then and after the rest.
+func checkCut(t *testing.T, cols, rows int, data []byte, cut int) {
+	t.Helper()
+	a := New(cols, rows, Options{})
+	a.Write(data[:cut])
+	b := restored(a)
+	if d := cmp.Diff(dump(a), dump(b)); d != "" {
+		t.Errorf("snapshot after %q (%d of %d) differs (-want +got):\n%s", tail(data[:cut]), cut, len(data), d)
+		return
+	}
+	a.Write(data[cut:])
+	b.Write(data[cut:])
+	if d := cmp.Diff(dump(a), dump(b)); d != "" {
+		t.Errorf("cut after %q, then %q (-want +got):\n%s", tail(data[:cut]), data[cut:min(cut+60, len(data))], d)
 	}
 }
 
 func tail(b []byte) []byte { return b[max(0, len(b)-60):] }
 
-func TestCutSmoke(t *testing.T) {
-	for _, s := range []string{
-		"hello\r\nworld", "0123456789abcdef\r\nxx", "\x1b[1;31mred\x1b[0m plain \x1b[4:3;58:2::1:2:3mcurl",
-		"日本語日本語", "a日本語日本語", "e\u0301e\u0301e\u0301", "\x1b[41m\x1b[2J\x1b[3;3Hx", "\x1b[?1049hfoo\x1b[2;2Hbar\x1b[?1049l",
-		"1\n2\n3\n4\n5\n6\n7\n8\n", "\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "\x1b[2;3r\x1b[?6h\x1b[2;1Hx\x1b[4hyyy\x1b7",
-		"\x1b(0qqq\x1b7\x0e\x1b)Axx#", "👨‍👩‍👧x👍🏽", "aaaaaaaaaa\x1b[2Kb", "A\x1b[5b\x1b[3bB",
-		"\x1b[?69h\x1b[3;6sabcdefghijklmnop\x1b[2;2r\n\n", "\x1b[>1u\x1b[>5u\x1b[?1049h\x1b[>3u\x1b[=7;2u",
-		"aaaaaaaaaaaaaaaaa\x1b[3D\x1b[Kbbbbbbbbbbbb\x1b[1;1H\x1b[2K", "\x1b[44maaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\x1b[K\n\n\n",
-	} {
-		checkCuts(t, 10, 5, []byte(s), 1)
+// TestCutCases cuts every small case at every byte.
+func TestCutCases(t *testing.T) {
+	for _, c := range readCases(t) {
+		t.Run(c.name, func(t *testing.T) { checkCuts(t, c.cols, c.rows, c.data, 1) })
+	}
+}
+
+// TestCutMixed cuts random mixtures of the small cases.
+func TestCutMixed(t *testing.T) {
+	cases := readCases(t)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		var data []byte
+		for range 2 + rnd.IntN(6) {
+			data = append(data, cases[rnd.IntN(len(cases))].data...)
+		}
+		size := cases[rnd.IntN(len(cases))]
+		checkCuts(t, size.cols, max(size.rows, 2), data, 1+rnd.IntN(len(data)))
+		if t.Failed() {
+			t.Fatalf("size %dx%d, data %q", size.cols, size.rows, data)
+		}
 	}
 }

@@ -22,8 +22,8 @@ func (k eraseKind) spares() attr {
 // eraseCells blanks [x0,x1) of row y with the pen's background.
 func (t *Terminal) eraseCells(y, x0, x1 int, k eraseKind) {
 	r := t.cur.row(y)
-	r.split(x0)
-	r.split(x1)
+	r.split(x0, t.pen.blank())
+	r.split(x1, t.pen.blank())
 	blank := t.pen.blank()
 	spare := k.spares()
 	if spare == 0 || !r.anyAttr(x0, x1, spare) {
@@ -54,8 +54,8 @@ func (t *Terminal) eraseRows(y0, y1 int, k eraseKind) {
 		r.wrapped = false
 		r.size = lineSingle
 	}
-	if y0 > 0 && y1 > y0 {
-		t.cur.row(y0 - 1).wrapped = false
+	if y1 > y0 {
+		t.cutAbove(y0)
 	}
 }
 
@@ -68,8 +68,8 @@ func (t *Terminal) eraseLine(how int, k eraseKind) {
 			return // nothing is right of the cursor: tmux and xterm.js agree
 		}
 		t.eraseCells(t.y, t.x, t.cols, k)
-		if t.x == 0 && t.y > 0 {
-			t.cur.row(t.y - 1).wrapped = false
+		if t.x == 0 {
+			t.cutAbove(t.y)
 		}
 	case 1:
 		t.eraseCells(t.y, 0, t.x+1, k)
@@ -112,6 +112,7 @@ func (t *Terminal) eraseChars(n int) {
 func (t *Terminal) alignmentTest() {
 	t.resetMargins()
 	t.modes.set(modeOrigin, false)
+	t.cutAbove(0)
 	for y := range t.rows {
 		r := t.cur.row(y)
 		r.reset()

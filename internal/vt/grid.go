@@ -41,13 +41,12 @@ func (r *row) fill(x0, x1 int, c cell) {
 }
 
 // split makes x a character boundary: a wide character across it becomes two
-// blanks that keep their background.
-func (r *row) split(x int) {
+// blanks.
+func (r *row) split(x int, blank cell) {
 	if x <= 0 || x >= len(r.cells) || r.cells[x].attr&attrTail == 0 {
 		return
 	}
-	r.cells[x-1] = r.cells[x-1].blank()
-	r.cells[x] = r.cells[x].blank()
+	r.cells[x-1], r.cells[x] = blank, blank
 }
 
 // trimmed is the number of cells up to the last one that is not blank.

@@ -105,6 +105,13 @@ func (h *history) pop() record {
 	return out
 }
 
+// cut ends the line that the newest record leaves open.
+func (h *history) cut() {
+	if h.n > 0 {
+		h.at(h.n - 1).wrapped = false
+	}
+}
+
 func (h *history) clear() {
 	h.dropped += uint64(h.n)
 	h.ring, h.first, h.n, h.bytes, h.block = nil, 0, 0, 0, nil
@@ -126,7 +133,7 @@ func packRow(dst []byte, r *row, c *clusterTable) []byte {
 	cells := r.cells[:end]
 	for i := range cells {
 		v := &cells[i]
-		if v.attr&(attrTail|attrFiller) != 0 {
+		if v.attr&attrTail != 0 {
 			continue
 		}
 		if !v.sameStyle(style) {

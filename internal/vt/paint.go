@@ -13,17 +13,19 @@ type painter struct {
 	underline color
 	link      link
 	painted   bool // a row has been painted
+	graphemes bool // mode 2027 is set
 	carry     carry
 	fix       fix
+	last      cell // with carryBlank: the cell in the last column
 }
 
 // carry says how the row just painted goes on in the next one.
 type carry int
 
 const (
-	carryNone   carry = iota
-	carryWrap         // the last column is written: the next character wraps
-	carryFiller       // the last column is left empty for a wide character
+	carryNone  carry = iota
+	carryWrap        // the last column is written: the next character wraps
+	carryBlank       // the last column is blank, perhaps since a wide character did not fit
 )
 
 // fix is what the last column really holds, where something else had to be
@@ -107,16 +109,10 @@ func (p *painter) colorChange(start, which int, old, c color) {
 // row that wrapped, where printing takes it.
 func (p *painter) row(r *row) {
 	p.enterRow(r.cells[0])
-	if r.size != lineSingle {
-		p.out = append(p.out, 0x1b, '#', [...]byte{'5', '6', '3', '4'}[r.size])
-	}
 	cols := p.t.cols
 	end := r.trimmed()
-	filler := r.cells[cols-1].attr&attrFiller != 0
 	if r.wrapped {
-		if end = cols; filler {
-			end--
-		}
+		end = cols
 	}
 	at := 0 // the target's column; cells between at and x are blank there
 	for x := 0; x < end; {
@@ -142,7 +138,7 @@ func (p *painter) row(r *row) {
 		}
 		x += n
 	}
-	p.leaveRow(r, at, filler)
+	p.leaveRow(r, at)
 }
 
 // skip moves right from column at to x over cells that are right already.
@@ -157,12 +153,16 @@ func (p *painter) skip(at, x int) int {
 // should be then if terminals may differ about its width.
 func (p *painter) char(c cell, x, n int, wraps bool) {
 	p.pen(c)
+	if g := c.ch&clusterBit != 0 && needsGraphemes(p.clusters.text[c.ch&^clusterBit], n); g != p.graphemes {
+		p.private(2027, g)
+		p.graphemes = g
+	}
 	cols := p.t.cols
-	if sureWidth(c, p.clusters) {
+	if p.sure(c) {
 		p.out = p.clusters.appendText(p.out, c.ch)
 		return
 	}
-	if x+n == cols && wraps {
+	if x+n == cols && wraps && p.t.rows > 1 {
 		p.csi(cols, 'G')
 		p.out = append(p.out, ' ')
 		p.fix = fix{set: true, x: x, cell: c, text: string(p.clusters.appendText(nil, c.ch))}
@@ -175,27 +175,20 @@ func (p *painter) char(c cell, x, n int, wraps bool) {
 }
 
 // leaveRow brings the cursor to where the next row can go on.
-func (p *painter) leaveRow(r *row, at int, filler bool) {
+func (p *painter) leaveRow(r *row, at int) {
 	cols := p.t.cols
+	if r.size != lineSingle { // only now is the cursor surely in this row
+		p.out = append(p.out, 0x1b, '#', [...]byte{'5', '6', '3', '4'}[r.size])
+	}
 	switch {
 	case !r.wrapped:
 		p.carry = carryNone
-	case filler:
+	case at < cols:
 		p.skip(at, cols-1)
-		p.carry = carryFiller
-	case at < cols: // the last column is blank: print there, blank it later
-		p.skip(at, cols-1)
-		p.spaceInLastColumn(r.cells[cols-1])
+		p.carry, p.last = carryBlank, r.cells[cols-1]
 	default:
 		p.carry = carryWrap
 	}
-}
-
-func (p *painter) spaceInLastColumn(c cell) {
-	p.pen(c)
-	p.out = append(p.out, ' ')
-	p.fix = fix{set: true, x: p.t.cols - 1, cell: c}
-	p.carry = carryWrap
 }
 
 // enterRow makes a wrapped row's continuation begin. If its first character
@@ -208,11 +201,13 @@ func (p *painter) enterRow(first cell) {
 	switch {
 	case how == carryNone:
 		return
-	case how == carryFiller && natural && first.attr&attrWide != 0 && sureWidth(first, p.clusters):
+	case how == carryBlank && natural && p.last.bg == 0 && first.attr&attrWide != 0 && p.sure(first):
+		p.pen(cell{})
 		return
-	case how == carryFiller:
-		p.spaceInLastColumn(cell{})
-		p.carry = carryNone
+	case how == carryBlank: // print there, blank it later
+		p.pen(cell{})
+		p.out = append(p.out, ' ')
+		p.fix = fix{set: true, x: p.t.cols - 1, cell: p.last}
 	case natural:
 		return
 	}
@@ -237,6 +232,23 @@ func (p *painter) enterRow(first cell) {
 	if first.ch == 0 {
 		p.csi(1, 'X')
 	}
+}
+
+// needsGraphemes reports whether the cluster s was joined to n columns only
+// because mode 2027 was set.
+func needsGraphemes(s string, n int) bool {
+	for i, r := range s {
+		if w := runeWidth(r); i == 0 && w != n || i > 0 && w > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// sure reports whether the target surely gives c our width. On a screen of one
+// row there is no going back to mend, so it is taken at its word.
+func (p *painter) sure(c cell) bool {
+	return p.t.rows == 1 || sureWidth(c, p.clusters)
 }
 
 // sureWidth reports whether every terminal gives c the width that we do: not

@@ -17,8 +17,8 @@ func (t *Terminal) printASCII(b []byte) {
 		edge := t.rightEdge()
 		n := min(len(b), edge+1-t.x)
 		r := t.cur.row(t.y)
-		r.split(t.x)
-		r.split(t.x + n)
+		r.split(t.x, t.pen.blank())
+		r.split(t.x+n, t.pen.blank())
 		cells := r.cells[t.x : t.x+n]
 		c := t.pen
 		for i := range cells {
@@ -69,14 +69,13 @@ func (t *Terminal) put(ch uint32, w int) {
 	edge := t.rightEdge()
 	if w == 2 && t.x >= edge {
 		if !t.modes.has(modeAutowrap) || t.wrapEdge() < 1 {
+			t.last.valid = false
 			return
 		}
 		r := t.cur.row(t.y)
-		r.split(t.x)
-		r.split(t.x + 1)
-		filler := t.pen.blank()
-		filler.attr = attrFiller
-		r.fill(t.x, t.x+1, filler)
+		r.split(t.x, t.pen.blank())
+		r.split(t.x+1, t.pen.blank())
+		r.fill(t.x, t.x+1, t.pen.blank())
 		t.pending = true
 		t.wrap()
 		edge = t.rightEdge()
@@ -85,8 +84,8 @@ func (t *Terminal) put(ch uint32, w int) {
 		t.insertCells(w)
 	}
 	r := t.cur.row(t.y)
-	r.split(t.x)
-	r.split(t.x + w)
+	r.split(t.x, t.pen.blank())
+	r.split(t.x+w, t.pen.blank())
 	c := t.pen
 	c.ch = ch
 	if w == 2 {
@@ -188,7 +187,7 @@ func (t *Terminal) joinCluster(r rune) bool {
 		return one
 	}
 	if w == 2 && c.attr&attrWide == 0 && !t.pending && t.x <= t.rightEdge() {
-		row.split(t.x + 1)
+		row.split(t.x+1, t.pen.blank())
 		c.attr |= attrWide
 		tail := c.styleOf()
 		tail.attr |= attrTail

@@ -58,8 +58,8 @@ func (t *Terminal) rectangle(key int) {
 func (t *Terminal) fillRect(r rect, c cell) {
 	for y := r.y0; y < r.y1; y++ {
 		row := t.cur.row(y)
-		row.split(r.x0)
-		row.split(r.x1)
+		row.split(r.x0, t.pen.blank())
+		row.split(r.x1, t.pen.blank())
 		row.fill(r.x0, r.x1, c)
 	}
 }
@@ -80,8 +80,8 @@ func (t *Terminal) copyRect(r rect, x, y int) {
 		src := row{cells: buf[i*w : i*w+w]}
 		src.mendEdges()
 		dst := t.cur.row(y + i)
-		dst.split(x)
-		dst.split(x + w)
+		dst.split(x, t.pen.blank())
+		dst.split(x+w, t.pen.blank())
 		copy(dst.cells[x:], src.cells)
 		dst.used = max(dst.used, x+w)
 	}

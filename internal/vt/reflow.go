@@ -1,6 +1,8 @@
 package vt
 
-// rewrapper lays out the cells of logical lines in rows of a width.
+// rewrapper lays out the cells of logical lines in rows of a width. A blank at
+// the end of a row whose line goes on with a wide character is taken for room
+// that this character did not fit in, and made anew where it is needed.
 type rewrapper struct {
 	cols int
 	size lineSize
@@ -13,13 +15,14 @@ func (w *rewrapper) fits(c cell) bool {
 	return len(w.line) == w.cols || len(w.line) == w.cols-1 && c.attr&attrWide != 0
 }
 
-// add appends cells to the current line. Fillers are dropped and made anew.
+// add appends the cells of a row to the current line.
 func (w *rewrapper) add(cells []cell) {
+	if n := len(w.line); n > 0 && len(cells) > 0 && isRoom(w.line[n-1], cells[0]) {
+		w.line = w.line[:n-1]
+	}
 	for i := 0; i < len(cells); i++ {
 		c := cells[i]
 		switch {
-		case c.attr&attrFiller != 0:
-			continue
 		case c.attr&attrWide != 0 && w.cols < 2:
 			i++ // it has no room at all
 			continue
@@ -28,6 +31,12 @@ func (w *rewrapper) add(cells []cell) {
 		}
 		w.line = append(w.line, c)
 	}
+}
+
+// isRoom reports whether c, at the end of a row that is wrapped, is blank only
+// because next did not fit.
+func isRoom(c, next cell) bool {
+	return c == (cell{}) && next.attr&attrWide != 0
 }
 
 // end ends the line; wrapped if it goes on in a row that somebody else paints.
@@ -39,12 +48,7 @@ func (w *rewrapper) end(wrapped bool) {
 func (w *rewrapper) flush(wrapped bool) {
 	used := len(w.line)
 	for len(w.line) < w.cols {
-		c := cell{}
-		if wrapped {
-			c.attr = attrFiller
-			used = w.cols
-		}
-		w.line = append(w.line, c)
+		w.line = append(w.line, cell{})
 	}
 	w.emit(row{cells: w.line, used: used, wrapped: wrapped, size: w.size})
 	w.line = w.line[:0]

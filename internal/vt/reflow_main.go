@@ -191,7 +191,7 @@ func (l *layout) line(rows []row, y int, head []cell) {
 		n := r.trimmed()
 		if r.wrapped {
 			n = len(r.cells)
-			if r.cells[n-1].attr&attrFiller != 0 {
+			if k+1 < len(rows) && isRoom(r.cells[n-1], rows[k+1].cells[0]) {
 				n--
 			}
 		}
@@ -217,7 +217,7 @@ func (l *layout) line(rows []row, y int, head []cell) {
 func locate(rows []row, off, first int) point {
 	for k := range rows {
 		n := len(rows[k].cells)
-		if rows[k].wrapped && rows[k].cells[n-1].attr&attrFiller != 0 {
+		if k+1 < len(rows) && isRoom(rows[k].cells[n-1], rows[k+1].cells[0]) {
 			n--
 		}
 		if off < n || k == len(rows)-1 {

@@ -84,13 +84,19 @@ func (p *painter) savedCursor(s *screen) (undo func()) {
 }
 
 // reprint prints the character in column x again. Where there is none, as when
-// the row was erased with a wrap pending, a space is printed and erased.
-func (p *painter) reprint(r *row, x int) {
+// the row was erased or moved with a wrap pending, a space is printed and erased
+// by what leaves the wrap pending: EL 1, or DECERA where terminals have it. That
+// is given the cell's position, from 1.
+func (p *painter) reprint(r *row, x, px, py int) {
 	c := r.cells[x]
 	p.pen(c)
 	p.out = p.clusters.appendText(p.out, c.ch)
-	if c.ch == 0 && r.uniform(x) {
+	switch {
+	case c.ch != 0:
+	case r.uniform(x):
 		p.out = append(p.out, "\x1b[1K"...)
+	default:
+		p.out = fmt.Appendf(p.out, "\x1b[%d;%d;%d;%d$z", py, px, py, px)
 	}
 }
 
@@ -150,6 +156,7 @@ func (p *painter) modes() {
 	for i, m := range modeNumbers {
 		bit := modeSet(1) << i
 		now := defaultModes
+		now.set(modeGraphemes, p.graphemes)
 		if saved := t.savedModes.has(bit); m.dec && saved != now.has(bit) {
 			p.private(m.n, saved)
 			p.out = fmt.Appendf(p.out, "\x1b[?%ds", m.n)
@@ -221,7 +228,7 @@ func (p *painter) cursor() {
 			p.pen(t.pen)
 			p.csi(1+int(r.cells[x].attr&attrWide/attrWide), 'P')
 		}
-		p.reprint(r, x)
+		p.reprint(r, x, x-ox+1, y-oy+1)
 	}
 	p.pen(t.pen)
 	switch t.charsets.single {

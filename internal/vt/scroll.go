@@ -42,8 +42,8 @@ func (t *Terminal) shiftUp(top, n int, keep bool) {
 		}
 		return
 	}
-	if top > 0 {
-		t.cur.row(top - 1).wrapped = false
+	if !keep {
+		t.cutAbove(top)
 	}
 	if t.bottom < t.rows-1 {
 		t.cur.row(t.bottom).wrapped = false
@@ -58,8 +58,14 @@ func (t *Terminal) shiftUp(top, n int, keep bool) {
 			r.fill(0, t.cols, blank)
 		}
 	}
-	if !keep && top > 0 {
-		t.cur.row(top - 1).wrapped = false
+}
+
+// cutAbove makes row y no continuation of what is above it.
+func (t *Terminal) cutAbove(y int) {
+	if y > 0 {
+		t.cur.row(y - 1).wrapped = false
+	} else if t.cur == &t.main {
+		t.hist.cut()
 	}
 }
 
@@ -70,9 +76,7 @@ func (t *Terminal) shiftDown(top, n int) {
 		}
 		return
 	}
-	if top > 0 {
-		t.cur.row(top - 1).wrapped = false
-	}
+	t.cutAbove(top)
 	blank := t.pen.blank()
 	for range n {
 		r := t.cur.rotateDown(top, t.bottom)
@@ -87,15 +91,15 @@ func (t *Terminal) shiftDown(top, n int) {
 // blanks it where from is outside the margins.
 func (t *Terminal) moveSpan(y, from int) {
 	dst := t.cur.row(y)
-	dst.split(t.left)
-	dst.split(t.right + 1)
+	dst.split(t.left, t.pen.blank())
+	dst.split(t.right+1, t.pen.blank())
 	if from < t.top || from > t.bottom {
 		dst.fill(t.left, t.right+1, t.pen.blank())
 		return
 	}
 	src := t.cur.row(from)
-	src.split(t.left)
-	src.split(t.right + 1)
+	src.split(t.left, t.pen.blank())
+	src.split(t.right+1, t.pen.blank())
 	copy(dst.cells[t.left:t.right+1], src.cells[t.left:t.right+1])
 	if src.used > t.left {
 		dst.used = max(dst.used, min(src.used, t.right+1))
@@ -113,9 +117,9 @@ func (t *Terminal) insertAt(x, y, n int) {
 	}
 	n = min(n, t.right+1-x)
 	r := t.cur.row(y)
-	r.split(x)
-	r.split(t.right + 1 - n)
-	r.split(t.right + 1)
+	r.split(x, t.pen.blank())
+	r.split(t.right+1-n, t.pen.blank())
+	r.split(t.right+1, t.pen.blank())
 	copy(r.cells[x+n:t.right+1], r.cells[x:t.right+1-n])
 	r.used = min(max(r.used+n, x+n), t.cols)
 	r.fill(x, x+n, t.pen.blank())
@@ -127,9 +131,9 @@ func (t *Terminal) deleteAt(x, y, n int) {
 	}
 	n = min(n, t.right+1-x)
 	r := t.cur.row(y)
-	r.split(x)
-	r.split(x + n)
-	r.split(t.right + 1)
+	r.split(x, t.pen.blank())
+	r.split(x+n, t.pen.blank())
+	r.split(t.right+1, t.pen.blank())
 	copy(r.cells[x:t.right+1-n], r.cells[x+n:t.right+1])
 	r.fill(t.right+1-n, t.right+1, t.pen.blank())
 }

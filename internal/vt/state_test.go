@@ -65,7 +65,7 @@ func dumpRow(t *Terminal, name string, cells []cell, n int, wrapped bool, size l
 	}
 	var b strings.Builder
 	style := ""
-	for n > 0 && cells[n-1].attr == attrFiller && cells[n-1].bg == 0 {
+	for n > 0 && wrapped && cells[n-1].ch == 0 && cells[n-1].bg == 0 && cells[n-1].attr&attrTail == 0 {
 		n-- // painted as a blank where terminals may differ about the wide character after it
 	}
 	for _, c := range cells[:n] {
@@ -74,7 +74,7 @@ func dumpRow(t *Terminal, name string, cells []cell, n int, wrapped bool, size l
 			style = s
 		}
 		switch {
-		case c.attr&(attrTail|attrFiller) != 0:
+		case c.attr&attrTail != 0:
 		case c.ch == 0:
 			b.WriteString("\u2591")
 		default:
@@ -85,11 +85,19 @@ func dumpRow(t *Terminal, name string, cells []cell, n int, wrapped bool, size l
 }
 
 func dumpHistory(t *Terminal, f func(string, ...any)) {
+	var cl clusterTable
+	n := 0
+	w := rewrapper{cols: t.cols, emit: func(r row) {
+		dumpRow(t, fmt.Sprintf("history %d", n), r.cells, r.trimmed(), r.wrapped, r.size, &cl, f)
+		n++
+	}}
 	for i := range t.hist.n {
 		rec := t.hist.at(i)
-		var cl clusterTable
-		cells := rec.unpack(nil, &cl)
-		dumpRow(t, fmt.Sprintf("history %d", i), cells, len(cells), rec.wrapped, rec.size, &cl, f)
+		w.size = rec.size
+		w.add(rec.unpack(nil, &cl))
+		if !rec.wrapped || i == t.hist.n-1 {
+			w.end(rec.wrapped)
+		}
 	}
 }
 

@@ -133,6 +133,7 @@ func (t *Terminal) Size() (cols, rows int) { return t.cols, t.rows }
 // reset is RIS: everything but the scrollback, the titles and the size.
 func (t *Terminal) reset() {
 	t.main.reset()
+	t.hist.cut()
 	t.alt.grid = grid{cols: t.cols, rows: t.rows}
 	t.resetState()
 }

@@ -50,7 +50,7 @@ func (t *Terminal) AppendLine(dst []byte, y int) (text []byte, wrapped bool) {
 func appendCells(dst []byte, cells []cell, c *clusterTable) []byte {
 	end := len(dst)
 	for _, v := range cells {
-		if v.attr&(attrTail|attrFiller) != 0 {
+		if v.attr&attrTail != 0 {
 			continue
 		}
 		dst = c.appendText(dst, v.ch)
