@@ -27,6 +27,8 @@ import (
 //	send NAME SIGNAL          INT, TERM, HUP, KILL, STOP or CONT
 //	type NAME TEXT            type on its terminal; TEXT is the inside of a Go string
 //	ends NAME CODE            wait until it exits with CODE; stdout and stderr are then what it printed
+//	json PATH VALUE           stdout is JSON that has VALUE, as JSON, at a path such as 0.command.1; . is all of it
+//	fields PATH NAMES         the object there has exactly these fields, in this order
 //	hold FILE, release FILE   take and give back the lock that moat takes on a file
 //
 // "< FILE" at the end of a command line is its standard input, and "<< TEXT" a pipe with that text and a newline. Without
@@ -139,6 +141,7 @@ func runScripts(t *testing.T, bin, scripts string) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"moat": doMoat, "exit": doExit, "until": doUntil,
 			"start": doStart, "terminal": doTerminal, "sees": doSees, "begun": doBegun, "send": doSend, "type": doType, "ends": doEnds,
+			"json": doJSON, "fields": doFields,
 			"hold": doHold, "release": doRelease,
 		},
 	})

@@ -60,6 +60,9 @@ func (app *App) clean(c *cobra.Command, o cleanOptions) error {
 		}
 	}
 	if o.dryRun {
+		if len(ended) == 0 {
+			app.say("no run has ended")
+		}
 		return nil
 	}
 	if !o.force && len(ended) > 0 {

@@ -81,6 +81,7 @@ Ctrl+C. A flag wins over the environment, that over agent.yaml in the project, a
 		Args:          knownCommand,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	root.SuggestionsMinimumDistance = 2
 	root.SetHelpCommand(app.helpCommand())
 	root.CompletionOptions.DisableDefaultCmd = true // see completion.go
 	root.PersistentFlags().BoolVarP(&app.quiet, "quiet", "q", false, "no hints, progress and warnings; of a list only the ids")

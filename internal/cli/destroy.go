@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"moat/internal/api"
 	"moat/internal/run"
 )
 
@@ -35,8 +37,9 @@ func (app *App) destroy(c *cobra.Command, force bool, refs []string) error {
 		rec, err := app.settled(c.Context(), home, ref)
 		var damaged *run.DamagedError
 		if errors.As(err, &damaged) {
-			rec = run.Record{ID: damaged.ID, State: run.Lost} // what is left of it can go
-		} else if err != nil {
+			rec, err = app.unreadable(c.Context(), home, damaged, force)
+		}
+		if err != nil {
 			return err
 		}
 		if !rec.State.Final() {
@@ -53,6 +56,25 @@ func (app *App) destroy(c *cobra.Command, force bool, refs []string) error {
 		_, err = fmt.Fprintln(app.Out, rec.ID)
 		return err
 	})
+}
+
+// unreadable is what destroy goes by when a run's record is damaged. A supervisor that still looks after the run is
+// told to end it, if that is wanted.
+func (app *App) unreadable(ctx context.Context, home *run.Home, damaged *run.DamagedError, force bool) (run.Record, error) {
+	rec := run.Record{ID: damaged.ID, State: run.Lost}
+	locked, err := run.Locked(filepath.Join(home.Dir(rec.ID), run.FileLock))
+	if err != nil || !locked {
+		return rec, err
+	}
+	if !force {
+		return rec, &exitError{code: codeFailure, err: fmt.Errorf("%w; it may still be going on", damaged), hint: "moat destroy -f " + rec.ID}
+	}
+	client := api.NewClient(home.Dir(rec.ID))
+	defer client.Close()
+	if err := client.Stop(ctx, api.Stop{}); err != nil && !errors.Is(err, api.ErrUnreachable) {
+		return rec, fmt.Errorf("stop %s: %w", rec.ID, err)
+	}
+	return rec, nil
 }
 
 // remove removes a run that has ended, as soon as its supervisor has let go of it.
