@@ -83,7 +83,13 @@ $(PLATFORMS:%=dist/%): dist/%:
 	GOOS=$(*D) GOARCH=$(*F) $(BUILD) -o dist/moat-$(*D)-$(*F)$(if $(filter windows,$(*D)),.exe) ./cmd/moat
 
 .PHONY: bench
-bench: ## benchmarks (BENCH=regexp COUNT=n PKG=package)
+bench: build ## speed and size against other tools (ONLY=regexp of figures, BENCH_JSON=file); takes minutes
+	@scripts/bench-deps
+	MOAT_BENCH='$(CURDIR)/bin/moat' MOAT_BENCH_ONLY='$(ONLY)' BENCH_JSON='$(abspath $(BENCH_JSON))' \
+	CGO_ENABLED=0 go test -count 1 -timeout 60m -run TestFigures -v ./internal/bench
+
+.PHONY: microbench
+microbench: ## benchmarks of single packages (BENCH=regexp COUNT=n PKG=package)
 	CGO_ENABLED=0 go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 60m $(PKG)
 
 .PHONY: soak

@@ -46,6 +46,7 @@ func rooms() []room {
 		{path: "internal/term", floor: 0},
 		{path: "internal/vt", floor: 0},
 
+		{path: "internal/bench", testOnly: true},
 		{path: "internal/house", testOnly: true},
 		{path: "internal/soak", testOnly: true},
 	}
