@@ -12,6 +12,7 @@ import (
 
 	"moat/internal/journal"
 	"moat/internal/plan"
+	"moat/internal/journal"
 	"moat/internal/run"
 )
 
@@ -82,7 +83,7 @@ func measureLogs(t *testing.T, b *bench) {
 	tail.out = buffer
 	b.add(alone("logs -n 100 of 1 GiB", wall, interleave(t, looks, tail)[0]).to("", 30))
 
-	all, cat := b.command("logs", id), program{args: []string{"cat", filepath.Join(f.Dir(), run.FileOutput)}}
+	all, cat := b.command("logs", id), program{args: []string{"cat", filepath.Join(f.Dir(), journal.LogName)}}
 	all.out, cat.out = buffer, buffer
 	got := interleave(t, readings, all, cat)
 	for _, s := range append(got[0], got[1]...) {

@@ -15,3 +15,5 @@
 // It keeps no screen (that is internal/vt), and it leaves to its caller what a command means, what is printed, and who
 // answers a terminal's queries.
 package term
+
+//go:generate go test -run=TestOutputDocument -update .

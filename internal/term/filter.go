@@ -85,28 +85,34 @@ func (f *Filter) Append(dst, p []byte) []byte {
 	return dst
 }
 
+// plainBytes are the bytes that pass and leave nothing behind: ASCII, and textControls.
+//
+//nolint:gochecknoglobals // read-only table
+var plainBytes = func() (plain [256]bool) {
+	for b := range byte(0x7f) {
+		plain[b] = b >= 0x20 || textControls>>b&1 != 0
+	}
+	return plain
+}()
+
 // text passes text, and returns what follows it.
 func (f *Filter) text(p []byte) []byte {
 	if f.charLen > 0 {
 		return f.finishChar(p)
 	}
 	i := 0
-	for i < len(p) {
-		b := p[i]
-		switch {
-		case b >= 0x20 && b < 0x7f:
+	for {
+		for i < len(p) && plainBytes[p[i]] {
 			i++
-			continue
-		case b >= 0xc2:
-			if r, n := utf8.DecodeRune(p[i:]); n > 1 && r >= 0xa0 {
-				i += n
-				continue
-			}
-		case b < 0x20 && textControls>>b&1 != 0:
-			i++
-			continue
 		}
-		break
+		if i == len(p) || p[i] < 0xc2 {
+			break
+		}
+		r, n := utf8.DecodeRune(p[i:])
+		if n == 1 || r < 0xa0 {
+			break
+		}
+		i += n
 	}
 	f.out = append(f.out, p[:i]...)
 	if i == len(p) {

@@ -37,8 +37,7 @@ func (s sequence) first(fallback int) int {
 
 // passControl passes a CSI as it is.
 func (f *Filter) passControl(s sequence) {
-	f.out = append(f.out, "\x1b["...)
-	f.out = append(f.out, s.body...)
+	f.out = append(append(f.out, esc, '['), s.body...)
 }
 
 // passEscape passes an ESC sequence as it is.
@@ -137,6 +136,16 @@ func setModes(known map[int]*rule) func(*Filter, sequence) {
 	}
 }
 
+// zero reports whether all parameters are 0 or missing.
+func zero(params []byte) bool {
+	for _, b := range params {
+		if b != '0' && b != ';' {
+			return false
+		}
+	}
+	return true
+}
+
 // cursor notes that the cursor was saved or restored. What was ever saved may come back.
 func (f *Filter) cursor(save bool) {
 	if save {
@@ -159,7 +168,7 @@ func saveCursor(f *Filter, s sequence) {
 // style passes SGR.
 func style(f *Filter, s sequence) {
 	f.passControl(s)
-	f.modes.style = len(bytes.Trim(s.params, "0;")) > 0
+	f.modes.style = !zero(s.params)
 }
 
 // region passes DECSTBM.
@@ -216,7 +225,7 @@ func otherKeys(f *Filter, s sequence) {
 	_, value, set := bytes.Cut(s.params, []byte(";"))
 	if s.first(0) == 4 && bytes.IndexByte(s.params, ':') < 0 {
 		f.passControl(s)
-		f.modes.otherKeys = set && len(bytes.Trim(value, "0;")) > 0
+		f.modes.otherKeys = set && !zero(value)
 	}
 }
 

@@ -187,7 +187,7 @@ func notify(f *Filter, s sequence) {
 	_, err := strconv.Atoi(string(command))
 	switch {
 	case number == "9" && string(command) == "4" && numeric(rest):
-		f.modes.progress = len(bytes.Trim(rest, "0;")) > 0
+		f.modes.progress = !zero(rest)
 		f.passCommand(s, string(s.params))
 	case !f.options.Notifications, number == "9" && err == nil: // ConEmu's other commands
 	case number == "9":
