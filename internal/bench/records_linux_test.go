@@ -12,7 +12,6 @@ import (
 
 	"moat/internal/journal"
 	"moat/internal/plan"
-	"moat/internal/journal"
 	"moat/internal/run"
 )
 
