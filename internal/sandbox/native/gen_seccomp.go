@@ -24,7 +24,7 @@ import (
 )
 
 // byHand are the calls that native.argRules decides: all that the profile decides by arguments, and two of ours.
-var byHand = []string{"clone", "clone3", "socket", "personality", "ioctl", "socketpair"}
+var byHand = []string{"clone", "clone3", "socket", "personality", "ioctl", "socketpair", "prlimit64"}
 
 func main() {
 	log.SetFlags(0)

@@ -64,6 +64,8 @@ func argRules() []argRule {
 			hit: retAllow, miss: retRefuse, decision: "Linux, 32-bit and both with UNAME26, as Docker"},
 		{number: unix.SYS_IOCTL, offset: offsetArg1, values: []uint32{unix.TIOCSTI, unix.TIOCLINUX}, hit: retRefuse,
 			miss: retAllow, decision: "no typing on behalf of the terminal's owner"},
+		{number: unix.SYS_PRLIMIT64, offset: offsetArg0, values: []uint32{0}, hit: retAllow, miss: retRefuse,
+			decision: "only one's own limits: the guest has the same user, and could be starved of descriptors"},
 	}
 }
 

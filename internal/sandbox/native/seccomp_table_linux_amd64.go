@@ -31,7 +31,8 @@ func systemCalls() callTable {
 			{273, 278}, // set_robust_list … vmsplice
 			{280, 297}, // utimensat … rt_tgsigqueueinfo
 			{299, 299}, // recvmmsg
-			{301, 303}, // fanotify_mark … name_to_handle_at
+			{301, 301}, // fanotify_mark
+			{303, 303}, // name_to_handle_at
 			{305, 307}, // clock_adjtime … sendmmsg
 			{309, 311}, // getcpu … process_vm_writev
 			{314, 319}, // sched_setattr … memfd_create

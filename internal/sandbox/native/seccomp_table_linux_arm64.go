@@ -31,7 +31,7 @@ func systemCalls() callTable {
 			{226, 234}, // mprotect … remap_file_pages
 			{240, 240}, // rt_tgsigqueueinfo
 			{242, 243}, // accept4 … recvmmsg
-			{260, 261}, // wait4 … prlimit64
+			{260, 260}, // wait4
 			{263, 264}, // fanotify_mark … name_to_handle_at
 			{266, 267}, // clock_adjtime … syncfs
 			{269, 271}, // sendmmsg … process_vm_writev
