@@ -142,11 +142,16 @@ func (app *App) facts(workspace string, home *run.Home, agent *config.Agent) (pl
 			env[name] = v
 		}
 	}
-	ttyEnv := map[string]string{"TERM": cmp.Or(app.getenv("TERM"), "xterm-256color")}
+	return plan.Facts{TTYEnv: app.ttyEnv(), User: who, Home: userHome, Tools: tools, Env: env, Runtime: app.DefaultRuntime, StdinIs: app.stdin()}, nil
+}
+
+// ttyEnv describes the person's terminal to a command that gets one.
+func (app *App) ttyEnv() map[string]string {
+	env := map[string]string{"TERM": cmp.Or(app.getenv("TERM"), "xterm-256color")}
 	if v := app.getenv("COLORTERM"); v != "" {
-		ttyEnv["COLORTERM"] = v
+		env["COLORTERM"] = v
 	}
-	return plan.Facts{TTYEnv: ttyEnv, User: who, Home: userHome, Tools: tools, Env: env, Runtime: app.DefaultRuntime, StdinIs: app.stdin()}, nil
+	return env
 }
 
 // userName is the person's login name, or a neutral one if there is none.

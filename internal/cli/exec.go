@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,10 +16,12 @@ import (
 	"moat/internal/line"
 	"moat/internal/plan"
 	"moat/internal/run"
+	"moat/internal/term"
 )
 
 type execOptions struct {
 	interactive bool
+	tty         optionalBool
 	env         []string
 	dir         string
 }
@@ -26,16 +29,19 @@ type execOptions struct {
 func (app *App) execCommand() *cobra.Command {
 	var o execOptions
 	c := &cobra.Command{
-		Use:   "exec [-i] [-e KEY[=VALUE]] [-w DIR] <run> -- command…",
+		Use:   "exec [-it] [-e KEY[=VALUE]] [-w DIR] <run> -- command…",
 		Short: "Run another command in the sandbox of a run",
 		Long: `Run another command in the sandbox of a run, as its command's user and with its environment, and exit with its code.
-Signals are passed on to it, and it is hung up when this client goes away. Flags come before the run.`,
-		Example: `  moat exec tests -- ps aux
+Signals are passed on to it, and it is hung up when this client goes away, or with the keys that detach from a run.
+Flags come before the run.`,
+		Example: `  moat exec -it tests -- bash
+  moat exec tests -- ps aux
   echo hello | moat exec -i tests -- tee note`,
 		ValidArgsFunction: app.completeOneRun(true, cobra.ShellCompDirectiveDefault),
 		RunE:              func(c *cobra.Command, args []string) error { return app.exec(c, &o, args) },
 	}
 	c.Flags().BoolVarP(&o.interactive, "interactive", "i", false, "forward standard input")
+	c.Flags().VarPF(&o.tty, "tty", "t", "give it a terminal (default with -i on a terminal)").NoOptDefVal = "true"
 	c.Flags().StringArrayVarP(&o.env, "env", "e", nil, "set `KEY=VALUE`, or pass KEY on (repeat)")
 	c.Flags().StringVarP(&o.dir, "workdir", "w", "", "start in `DIR`, inside")
 	c.Flags().SetInterspersed(false)
@@ -56,13 +62,9 @@ func (app *App) exec(c *cobra.Command, o *execOptions, args []string) error {
 	if len(command) == 0 {
 		return usagef(c, `there is no command after "--"`)
 	}
-	req := api.Exec{Args: command, Dir: o.dir, Stdin: o.interactive}
-	for _, text := range o.env {
-		v, err := config.ParseEnv(text, app.Env)
-		if err != nil {
-			return usageError(c, fmt.Errorf("--env %w", err))
-		}
-		req.Env = append(req.Env, v.Name+"="+v.Value)
+	req, err := app.execRequest(c, o, command)
+	if err != nil {
+		return err
 	}
 	home, err := app.openHome()
 	if err != nil {
@@ -76,25 +78,97 @@ func (app *App) exec(c *cobra.Command, o *execOptions, args []string) error {
 		return &run.StateError{Verb: run.VerbExec, Record: rec}
 	}
 	e := &execution{app: app}
-	if o.interactive && app.stdin() != plan.StdinNone {
-		e.input = newInput(app.In)
-		req.Source = e.input.source
+	release, err := e.equip(c.Context(), home, o, &req)
+	if err == nil {
+		err = e.start(c.Context(), home, rec, req)
 	}
+	return cmp.Or(err, release())
+}
+
+// execRequest is what the flags ask for.
+func (app *App) execRequest(c *cobra.Command, o *execOptions, command []string) (api.Exec, error) {
+	req := api.Exec{Args: command, Dir: o.dir, Stdin: o.interactive}
+	req.TTY = o.interactive && app.stdin() == plan.StdinTerminal
+	if o.tty.value != nil {
+		req.TTY = *o.tty.value
+	}
+	if req.TTY {
+		for name, value := range app.ttyEnv() {
+			req.Env = append(req.Env, name+"="+value)
+		}
+	}
+	for _, text := range o.env {
+		v, err := config.ParseEnv(text, app.Env)
+		if err != nil {
+			return req, usageError(c, fmt.Errorf("--env %w", err))
+		}
+		req.Env = append(req.Env, v.Name+"="+v.Value)
+	}
+	return req, nil
+}
+
+// equip gives the command what it needs of the person. release gives their terminal back.
+func (e *execution) equip(ctx context.Context, home *run.Home, o *execOptions, req *api.Exec) (release func() error, err error) {
+	release = func() error { return nil }
+	if req.TTY {
+		if e.screen, release = e.app.openScreen(true); e.screen != nil {
+			req.Size = e.screen.measure()
+			e.screen.lead(true)
+		}
+	}
+	switch {
+	case !o.interactive || e.app.stdin() == plan.StdinNone:
+		return release, nil
+	case e.screen == nil:
+		e.input = newInput(e.app.In)
+	default:
+		global, err := config.LoadGlobal(home.Path())
+		if err != nil {
+			return release, err
+		}
+		keys, err := e.app.detachKeys(global)
+		if err != nil {
+			return release, err
+		}
+		e.left = make(chan struct{})
+		in, giveBack, err := e.app.takeKeyboard(keys, func(term.Action) { close(e.left); <-ctx.Done() })
+		if err != nil {
+			return release, err
+		}
+		stop := release
+		release = func() error { return cmp.Or(giveBack(), stop()) }
+		e.input = in
+	}
+	req.Source = e.input.source
+	return release, nil
+}
+
+// start starts the command and serves it to its end.
+func (e *execution) start(ctx context.Context, home *run.Home, rec run.Record, req api.Exec) error {
 	client := api.NewClient(home.Dir(rec.ID))
 	defer client.Close()
-	stream, err := client.Exec(c.Context(), req)
+	stream, err := client.Exec(ctx, req)
 	if err != nil {
 		return &exitError{code: codeNotStarted, err: fmt.Errorf("exec in %s: %w", rec.Name, err)}
 	}
 	defer stream.Close()
-	return e.serve(c.Context(), stream)
+	err = e.serve(ctx, stream)
+	if e.screen != nil {
+		err = cmp.Or(err, e.screen.end(true))
+	}
+	return err
 }
 
 // execution is a client of one exec'ed command. Signals belong to it while it lives: they are passed on.
 type execution struct {
-	app   *App
-	input *input
+	app    *App
+	input  *input
+	screen *screen       // the person's terminal, if the command has one
+	left   chan struct{} // closed when the person typed the keys to leave; nil if they cannot
 }
+
+// codeHungUp is the exit code of a command that the person left: as if SIGHUP had ended it, which it is sent.
+const codeHungUp = 129
 
 // errEnded says that the command ended with exit code 0.
 var errEnded = errors.New("the command ended")
@@ -105,11 +179,26 @@ func (e *execution) serve(ctx context.Context, stream *api.Stream) error {
 	signals, release := ownSignals()
 	defer release()
 	go forwardSignals(stream, signals, done)
+	if e.screen != nil {
+		go e.screen.sendSizes(stream, done)
+	}
+	go func() {
+		select {
+		case <-e.left:
+			stream.Close()
+		case <-done:
+		}
+	}()
 	for {
 		kind, payload, err := stream.Next()
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
+			}
+			select {
+			case <-e.left:
+				return &exitError{code: codeHungUp}
+			default:
 			}
 			return &exitError{code: codeNotStarted, err: errors.New("the connection to the run's supervisor broke, and the command was hung up")}
 		}
@@ -131,6 +220,9 @@ func (e *execution) receive(kind byte, payload []byte, stream *api.Stream, done 
 		out, err := api.ParseOutput(payload)
 		if err != nil {
 			return err
+		}
+		if e.screen != nil {
+			return e.screen.show(out.Data)
 		}
 		w := e.app.Out
 		if out.Stream == line.Stderr {

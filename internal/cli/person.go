@@ -23,41 +23,57 @@ type manner struct {
 }
 
 // equip gives the attachment what the run needs of the person: standard input, or their whole terminal. release gives
-// the terminal back as it was; it may be called more than once.
+// the terminal back as it was.
 func (s *attachment) equip(p plan.Plan) (release func() error, err error) {
-	m := s.manner
 	release = func() error { return nil }
-	in, out, whole := s.app.terminal()
-	if p.TTY && whole {
-		s.screen = &screen{
-			out:     out,
-			self:    api.Terminal{Key: terminalKey(in), NoScrollback: m.noScrollback},
-			measure: func() api.Size { return sizeOf(out) },
-			filter:  term.NewFilter(term.Options{}),
-		}
-		var stop func()
-		s.screen.resized, stop = watchSize()
-		release = func() error { stop(); return nil }
+	if p.TTY {
+		s.screen, release = s.app.openScreen(s.manner.noScrollback)
 	}
-	if !m.forward || !p.Stdin {
+	if !s.manner.forward || !p.Stdin {
 		return release, nil
 	}
 	if s.screen == nil {
 		s.input = newInput(s.app.In)
 		return release, nil
 	}
-	s.app.say("%s. %s d detaches, %s k stops the run, twice %s types it", s.name, m.keys, m.keys, m.keys)
-	saved, err := xterm.MakeRaw(int(in.Fd()))
-	if err != nil {
-		return release, fmt.Errorf("put the terminal into raw mode: %w", err)
-	}
-	s.app.raw.Store(true)
+	keys := s.manner.keys
+	s.app.say("%s. %s d detaches, %s k stops the run, twice %s types it", s.name, keys, keys, keys)
 	s.commands = make(chan term.Action)
-	s.input = newInput(&keyReader{in: in, keys: term.NewKeys(m.keys), command: func(a term.Action) { s.commands <- a }})
-	stop := release
-	return func() error {
-		s.app.raw.Store(false)
-		return cmp.Or(stop(), xterm.Restore(int(in.Fd()), saved))
+	in, giveBack, err := s.app.takeKeyboard(keys, func(a term.Action) { s.commands <- a })
+	s.input = in
+	return func() error { return cmp.Or(giveBack(), release()) }, err
+}
+
+// openScreen prepares to show a terminal on the person's: nil if they have none that can be read and written.
+func (app *App) openScreen(noScrollback bool) (*screen, func() error) {
+	in, out, whole := app.terminal()
+	if !whole {
+		return nil, func() error { return nil }
+	}
+	changed, stop := watchSize()
+	return &screen{
+		out:     out,
+		self:    api.Terminal{Key: terminalKey(in), NoScrollback: noScrollback},
+		resized: changed,
+		measure: func() api.Size { return sizeOf(out) },
+		allow:   term.Options{KeepScrollback: true},
+		filter:  term.NewFilter(term.Options{KeepScrollback: true}),
+	}, func() error { stop(); return nil }
+}
+
+// takeKeyboard puts the person's terminal into raw mode and reads what they type. command is told of the keys that are
+// for moat. giveBack restores the terminal.
+func (app *App) takeKeyboard(keys config.Keys, command func(term.Action)) (in *input, giveBack func() error, err error) {
+	fd := int(app.In.Fd())
+	saved, err := xterm.MakeRaw(fd)
+	if err != nil {
+		return nil, func() error { return nil }, fmt.Errorf("put the terminal into raw mode: %w", err)
+	}
+	app.raw.Store(true)
+	in = newInput(&keyReader{in: app.In, keys: term.NewKeys(keys), command: command})
+	return in, func() error {
+		app.raw.Store(false)
+		return xterm.Restore(fd, saved)
 	}, nil
 }
 
