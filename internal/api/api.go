@@ -101,6 +101,8 @@ type Terminal struct {
 	// it is never known.
 	Key          string `json:"key,omitempty"`
 	NoScrollback bool   `json:"no_scrollback,omitempty"`
+	// Again says that it shows the run already, and only the connection was lost.
+	Again bool `json:"again,omitempty"`
 }
 
 // Repaint announces what brings the client's terminal, after a reset, to where the run's is.

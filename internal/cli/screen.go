@@ -27,7 +27,7 @@ type screen struct {
 // describe is what the supervisor is told of the terminal.
 func (sc *screen) describe() *api.Terminal {
 	t := sc.self
-	t.Size = sc.measure()
+	t.Size, t.Again = sc.measure(), sc.ours
 	return &t
 }
 

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -35,6 +36,10 @@ type Screen struct {
 	fed     chan struct{}
 	answers bool
 	replies func([]byte) // receives what the model answers; called without mu
+	logger  *slog.Logger
+
+	before uint64 // lines that scrolled off before the model began
+	saved  int64  // offset of the last checkpoint
 
 	attention   Attention
 	last, typed time.Time // when the command printed, and somebody typed, for the last time
@@ -42,11 +47,12 @@ type Screen struct {
 
 // NewScreen returns the model of a terminal on which nothing has happened. Replies hears what the model has to answer
 // to the command's questions; it must not block for long.
-func NewScreen(replies func([]byte)) *Screen {
+func NewScreen(replies func([]byte), logger *slog.Logger) *Screen {
 	s := &Screen{
 		vt:      vt.New(DefaultCols, DefaultRows, vt.Options{}),
 		fed:     make(chan struct{}),
 		replies: replies,
+		logger:  logger,
 	}
 	s.vt.SetAnswering(false) // until Follow has caught up: old questions were answered
 	return s
@@ -60,6 +66,9 @@ func (s *Screen) Follow(ctx context.Context, dir *os.Root, output *journal.Outpu
 		return fmt.Errorf("read the tape: %w", err)
 	}
 	defer r.Close()
+	if err := s.load(dir, live); err != nil {
+		return err
+	}
 	for {
 		if _, err := r.Refresh(); err != nil {
 			return fmt.Errorf("read the tape: %w", err)
@@ -69,6 +78,9 @@ func (s *Screen) Follow(ctx context.Context, dir *os.Root, output *journal.Outpu
 				return fmt.Errorf("read the tape: %w", err)
 			}
 			s.feed(step, step.Next > live)
+			if err := s.save(dir); err != nil {
+				s.logger.Warn("the screen was not saved; a successor will have more to read", "error", err)
+			}
 		}
 		err := output.WaitTape(ctx, s.position())
 		if errors.Is(err, os.ErrClosed) {
@@ -137,8 +149,8 @@ func (s *Screen) Repaint(ctx context.Context, position int64, seen uint64) (Repa
 
 // repaint is Repaint of what the model knows now. mu is held.
 func (s *Screen) repaint(seen uint64) Repaint {
-	kept, dropped := s.vt.ScrollbackLen()
-	lines := dropped + uint64(kept)
+	kept, _ := s.vt.ScrollbackLen()
+	lines := s.lines()
 	opts := vt.SnapshotOptions{NoScrollback: seen >= lines}
 	if !opts.NoScrollback {
 		opts.MaxScrollback = int(min(uint64(kept), lines-seen))
@@ -148,7 +160,7 @@ func (s *Screen) repaint(seen uint64) Repaint {
 
 // Last is a repaint of how a whole tape left the terminal.
 func Last(tape iter.Seq2[journal.Step, error]) (Repaint, error) {
-	s := NewScreen(func([]byte) {})
+	s := NewScreen(func([]byte) {}, slog.New(slog.DiscardHandler))
 	for step, err := range tape {
 		if err != nil {
 			return Repaint{}, fmt.Errorf("read the tape: %w", err)
@@ -164,8 +176,12 @@ func Last(tape iter.Seq2[journal.Step, error]) (Repaint, error) {
 func (s *Screen) Lines() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.lines()
+}
+
+func (s *Screen) lines() uint64 {
 	kept, dropped := s.vt.ScrollbackLen()
-	return dropped + uint64(kept)
+	return s.before + dropped + uint64(kept)
 }
 
 // Answer says whether the model answers the command's questions: while nobody's terminal does.

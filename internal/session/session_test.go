@@ -1,9 +1,11 @@
 package session
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"iter"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -122,7 +124,7 @@ func TestLines(t *testing.T) {
 func TestScreen(t *testing.T) {
 	dir, o, _ := tape(t, journal.Size{Rows: 4, Cols: 20}, "old\x1b[6n\x07")
 	answers := make(chan string, 9)
-	s := NewScreen(func(b []byte) { answers <- string(b) })
+	s := NewScreen(func(b []byte) { answers <- string(b) }, slog.Default())
 	s.Answer(true)
 	done := make(chan error, 1)
 	live := o.Position()
@@ -202,6 +204,51 @@ func TestSizes(t *testing.T) {
 		c.do(z)
 		if got, ok := z.Want(); got != c.want || ok != (c.want != journal.Size{}) || z.Leader() != c.leader {
 			t.Errorf("size %v, leader %v; want %v, %v", got, z.Leader(), c.want, c.leader)
+		}
+	}
+}
+
+// TestCheckpoint saves the model of much output and lets a successor begin there.
+func TestCheckpoint(t *testing.T) {
+	dir, o, _ := tape(t, journal.Size{Rows: 5, Cols: 40})
+	line := strings.Repeat("x", 30)
+	for i := range checkpointEvery/journal.MaxChunk + 2 {
+		var b strings.Builder
+		for n := 0; b.Len() < journal.MaxChunk-100; n++ {
+			fmt.Fprintf(&b, "%d %d %s\r\n", i, n, line)
+		}
+		add(t, o, begun, b.String())
+	}
+	follow := func() (*Screen, Repaint) {
+		s := NewScreen(func([]byte) {}, slog.Default())
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Follow(ctx, dir, o, o.Position()) }()
+		rp, err := s.Repaint(t.Context(), o.Position(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		<-done
+		return s, rp
+	}
+	first, want := follow()
+	if first.before != 0 {
+		t.Fatal("the first one began at a checkpoint")
+	}
+	second, got := follow()
+	if second.before == 0 {
+		t.Fatal("the successor read the whole tape")
+	}
+	if d := cmp.Diff(want.Lines, got.Lines); d != "" || want.Offset != got.Offset || string(want.Data) != string(got.Data) {
+		t.Fatalf("another repaint: %d and %d bytes, %s", len(want.Data), len(got.Data), d)
+	}
+	for i, damage := range []string{"", "x", "\xff\xff\xff\xff{}", "\x00\x00\x00\x02{}"} {
+		if err := dir.WriteFile(checkpointFile, []byte(damage), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s, got := follow(); string(want.Data) != string(got.Data) || s.before != 0 {
+			t.Errorf("damage %d: another repaint", i)
 		}
 	}
 }

@@ -83,7 +83,7 @@ func (s *supervisor) serve(ctx context.Context, st *stream, req api.Attach, box 
 			s.arrange(func(z *session.Sizes) { z.Active(st, sizeOf(req.Terminal.Size)) })
 			defer s.arrange(func(z *session.Sizes) { z.Left(st) })
 		}
-		defer s.terminal.remember(req.Terminal)
+		defer s.remember(req.Terminal)
 		send = func(ctx context.Context) error { return s.sendScreen(ctx, st, req.Terminal) }
 	}
 	group, ctx := errgroup.WithContext(ctx)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"moat/internal/api"
+	"moat/internal/atomicfile"
 	"moat/internal/frame"
 	"moat/internal/journal"
 	"moat/internal/line"
@@ -31,11 +32,17 @@ type terminal struct {
 }
 
 func (s *supervisor) newTerminal() *terminal {
-	return &terminal{
-		Screen: session.NewScreen(s.answer),
+	t := &terminal{
+		Screen: session.NewScreen(s.answer, s.Logger),
 		sizes:  session.NewSizes(session.Latest),
 		seen:   make(map[string]uint64),
 	}
+	if data, err := s.dir.ReadFile(seenFile); err == nil {
+		if seen, err := api.Decode[map[string]uint64](data); err == nil && seen != nil {
+			t.seen = seen
+		}
+	}
+	return t
 }
 
 // answer gives the command what the screen model has to say to its questions.
@@ -162,22 +169,30 @@ func (s *supervisor) sendRepaint(ctx context.Context, st *stream, t *api.Termina
 func (t *terminal) shown(c *api.Terminal) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if c.NoScrollback {
+	if c.NoScrollback || c.Again {
 		return ^uint64(0)
 	}
 	return t.seen[c.Key]
 }
 
-// remember notes that a client's terminal was shown all lines up to now.
-func (t *terminal) remember(c *api.Terminal) {
+// remember notes that a client's terminal was shown all lines up to now, for successors too.
+func (s *supervisor) remember(c *api.Terminal) {
 	if c.Key == "" || c.NoScrollback {
 		return
 	}
+	t := s.terminal
 	lines := t.Lines()
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	if len(t.seen) >= maxKnown {
 		clear(t.seen) // terminals that are still there are shown some lines twice
 	}
 	t.seen[c.Key] = lines
+	data := api.Encode(t.seen)
+	t.mu.Unlock()
+	if err := atomicfile.Write(s.dir, seenFile, data, 0o600); err != nil {
+		s.Logger.Warn("what a terminal was shown was not noted", "error", err)
+	}
 }
+
+// seenFile keeps what each terminal was shown. Without it they are shown some lines twice.
+const seenFile = "terminals.json"
