@@ -126,11 +126,13 @@ func (app *App) say(format string, args ...any) {
 	if app.quiet {
 		return
 	}
-	begin, end := "", "\n"
+	text := fmt.Sprintf("moat: "+format, args...)
 	if app.raw.Load() {
-		begin, end = "\r\n", "\r\n"
+		// In the last row, without moving anything: the run's screen is drawn again sooner or later.
+		fmt.Fprintf(app.Err, "\x1b7\x1b[999H\x1b[2K\x1b[7m%s\x1b[m\x1b8", cut(text, app.columns()))
+		return
 	}
-	fmt.Fprintf(app.Err, begin+"moat: "+format+end, args...)
+	fmt.Fprintln(app.Err, text)
 }
 
 // report prints an error, and what to do about it.

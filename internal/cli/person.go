@@ -25,23 +25,23 @@ type manner struct {
 // equip gives the attachment what the run needs of the person: standard input, or their whole terminal. release gives
 // the terminal back as it was.
 func (s *attachment) equip(p plan.Plan) (release func() error, err error) {
-	release = func() error { return nil }
+	closeScreen := func() error { return nil }
 	if p.TTY {
-		s.screen, release = s.app.openScreen(s.manner.noScrollback)
+		s.screen, closeScreen = s.app.openScreen(s.manner.noScrollback)
 	}
 	if !s.manner.forward || !p.Stdin {
-		return release, nil
+		return closeScreen, nil
 	}
 	if s.screen == nil {
 		s.input = newInput(s.app.In)
-		return release, nil
+		return closeScreen, nil
 	}
 	keys := s.manner.keys
 	s.app.say("%s. %s d detaches, %s k stops the run, twice %s types it", s.name, keys, keys, keys)
 	s.commands = make(chan term.Action)
 	in, giveBack, err := s.app.takeKeyboard(keys, func(a term.Action) { s.commands <- a })
 	s.input = in
-	return func() error { return cmp.Or(giveBack(), release()) }, err
+	return func() error { return cmp.Or(giveBack(), closeScreen()) }, err
 }
 
 // openScreen prepares to show a terminal on the person's: nil if they have none that can be read and written.
@@ -91,6 +91,15 @@ func (s *attachment) attachTo(ctx context.Context, p plan.Plan) error {
 func (app *App) terminal() (in, out *os.File, whole bool) {
 	out, ok := app.Out.(*os.File)
 	return app.In, out, ok && app.stdin() == plan.StdinTerminal && xterm.IsTerminal(int(out.Fd()))
+}
+
+// columns is how wide the person's terminal is.
+func (app *App) columns() int {
+	_, out, whole := app.terminal()
+	if size := sizeOf(out); whole && size.Cols > 0 {
+		return int(size.Cols)
+	}
+	return 80
 }
 
 // sizeOf is a terminal's size; zero if it does not say.
