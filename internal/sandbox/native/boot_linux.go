@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -19,11 +21,13 @@ import (
 const (
 	bootFD     = 3 // carries one frame, the Boot, and stays open: its end means that nobody owns the sandbox
 	listenerFD = 4 // the guest's socket, bound and listening
-	statusFD   = 5 // takes one line: statusReady, or the text of what went wrong
+	statusFD   = 5 // a socket: brings what Start finds out meanwhile, takes one line: statusReady, or what went wrong
 )
 
 const (
 	bootKind    byte = 'B' // kind of the frame that holds a Boot
+	masksKind   byte = 'M' // more of the paths of /etc to hide, each with a NUL after it
+	lateKind    byte = 'L' // the last frame of those on statusFD: a fallback as JSON
 	statusReady      = "ok"
 )
 
@@ -34,9 +38,8 @@ var errProbed = errors.New("sandboxes can be made here")
 type Boot struct {
 	Spec      sandbox.Spec `json:"spec"`
 	Workspace source       `json:"workspace"`
-	Mounts    []source     `json:"mounts,omitempty"` // of Spec.Mounts
-	Tools     []source     `json:"tools,omitempty"`  // of Spec.Tools
-	Fallback  fallback     `json:"fallback"`
+	Mounts    []source     `json:"mounts,omitempty"`  // of Spec.Mounts
+	Tools     []source     `json:"tools,omitempty"`   // of Spec.Tools
 	Probe     bool         `json:"probe,omitempty"`   // try what a sandbox needs and nothing else
 	Entered   bool         `json:"entered,omitempty"` // the wall stands; this is the locked second image
 
@@ -44,8 +47,7 @@ type Boot struct {
 	again   int    // the pipe of descriptor 3, to write to
 	umask   int    // the person's
 	scratch string // see makeScratch
-
-	etcMasks chan foundMasks // takes one, when it was found
+	late    late   // see readLate
 }
 
 // Enter builds the wall around the calling process, which must be one that Start made, and returns nil when it stands.
@@ -80,6 +82,7 @@ func (b *Boot) Enter() error {
 		{"close inherited descriptors", closeInherited},
 		{"set up the namespaces", b.setUpNamespaces},
 		{"build the file system", b.buildRoot},
+		{"leave the cgroup tree", func() error { return unix.Unshare(unix.CLONE_NEWCGROUP) }},
 		{"announce the second image", b.announce},
 		{"lock down", func() error { return b.lockDown(exe) }},
 	} {
@@ -107,12 +110,58 @@ func closeInherited() error {
 	return nil
 }
 
+// late is what Start finds out while the guest builds already: both parts take the kernel some time.
+type late struct {
+	fallback fallback
+	etcMasks []string
+}
+
+// readLate waits for the late part of what Start has to say. When it is here, the process is in its cgroup.
+func readLate() (late, error) {
+	fd, err := unix.Dup(statusFD)
+	if err != nil {
+		return late{}, err
+	}
+	f := os.NewFile(uintptr(fd), "status")
+	defer f.Close()
+	var l late
+	for frames := frame.NewReader(f); ; {
+		kind, payload, err := frames.Next()
+		switch {
+		case err != nil:
+			return l, err
+		case kind == masksKind:
+			l.etcMasks = append(l.etcMasks, strings.FieldsFunc(string(payload), func(r rune) bool { return r == 0 })...)
+		case kind == lateKind:
+			return l, json.Unmarshal(payload, &l.fallback)
+		default:
+			return l, fmt.Errorf("frame of kind %q", kind)
+		}
+	}
+}
+
+// send is the other end of readLate.
+func (l late) send(w io.Writer) error {
+	frames := frame.NewWriter(w)
+	for masks := l.etcMasks; len(masks) > 0; {
+		var chunk []byte
+		for len(masks) > 0 && len(chunk)+len(masks[0])+1 <= frame.Max {
+			chunk = append(append(chunk, masks[0]...), 0)
+			masks = masks[1:]
+		}
+		if err := frames.Write(masksKind, chunk); err != nil {
+			return err
+		}
+	}
+	msg, err := json.Marshal(l.fallback)
+	if err != nil {
+		return err
+	}
+	return frames.Write(lateKind, msg)
+}
+
 // setUpNamespaces configures those that are not about files.
 func (b *Boot) setUpNamespaces() error {
-	// Only now is the process in its cgroup, which becomes the root that it sees.
-	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
-		return fmt.Errorf("cgroup namespace: %w", err)
-	}
 	if err := unix.Sethostname([]byte(b.Spec.Hostname)); err != nil {
 		return fmt.Errorf("host name: %w", err)
 	}

@@ -44,7 +44,7 @@ func (r *Runtime) tryOut(ctx context.Context) (err error) {
 		return fmt.Errorf("clone into new namespaces: %w", err)
 	}
 	r.adopt(dir, c)
-	err = c.handOver(ctx, Boot{Probe: true})
+	err = c.handOver(ctx, Boot{Probe: true}, func() (late, error) { return late{}, nil })
 	if err != nil && err.Error() == errProbed.Error() {
 		err = nil
 	}

@@ -9,10 +9,11 @@
 //
 //	Start (the supervisor's process)              the guest (the same program, started as "guest")
 //	  checks the specification, opens sources
-//	  makes Ref.Dir, the socket, the cgroup
-//	  clone into new namespaces ───────────────▶  PID 1 reads a Boot from fd 3 and waits
+//	  makes Ref.Dir and the socket
+//	  clone into new namespaces ───────────────▶  PID 1 waits for a Boot on fd 3
 //	  writes down who the guest is
-//	  Boot ────────────────────────────────────▶  Boot.Enter: mounts, pivot_root, locks itself down, executes
+//	  Boot ────────────────────────────────────▶  Boot.Enter: mounts
+//	  cgroup, secrets of /etc ─────────────────▶  … takes them from fd 5: pivot_root, locks itself down, executes
 //	                                              itself again: all threads of the second image are locked
 //	  ◀──────────────────────────────── status    Boot.Enter returns at once; the guest serves on fd 4
 //

@@ -21,12 +21,7 @@ const hostEtc = "/etc"
 // mounted in the host's /etc (containers do that) or the kernel does not let us, files are mounted over files instead,
 // which can only replace what is there.
 func (b *Boot) makeEtc(t tree) error {
-	files := etcFiles(b.Spec)
-	found := <-b.etcMasks
-	if found.err != nil {
-		return found.err
-	}
-	masks := found.masks
+	files, masks := etcFiles(b.Spec), b.late.etcMasks
 	masks = slices.DeleteFunc(masks, func(name string) bool { return files[name] != nil }) // ours are shown instead
 	layer, err := openTree(filepath.Join(b.scratch, etcLayer))
 	if err != nil {
@@ -39,12 +34,6 @@ func (b *Boot) makeEtc(t tree) error {
 		}
 	}
 	return b.coverEtc(t, layer, files, masks)
-}
-
-// foundMasks is what etcMasks returns.
-type foundMasks struct {
-	masks []string
-	err   error
 }
 
 // fill makes the layer t: files, and whiteouts (overlayfs documentation: character devices 0/0) for masks.

@@ -15,7 +15,7 @@ func (b *Boot) lockDown(exe int) error {
 		name string
 		do   func() error
 	}{
-		{"limits", b.Fallback.apply},
+		{"limits", b.late.fallback.apply},
 		{"capability bounding set", emptyBoundingSet},
 		{"user", b.becomeUser},
 		{"no new privileges", func() error { return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }},

@@ -28,13 +28,6 @@ func (b *Boot) buildRoot() error {
 	if err := unix.Mount("tmpfs", root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=1m"); err != nil {
 		return fmt.Errorf("mount the root: %w", err)
 	}
-	// Looking at all of /etc takes as long as everything else together. It needs the host's root, which stays until the
-	// result was used.
-	b.etcMasks = make(chan foundMasks, 1)
-	go func() {
-		masks, err := etcMasks(hostEtc)
-		b.etcMasks <- foundMasks{masks, err}
-	}()
 	t, err := openTree(root)
 	if err != nil {
 		return err
@@ -52,6 +45,7 @@ func (b *Boot) buildRoot() error {
 		{"tools", b.showTools},
 		{"workspace", b.showWorkspace},
 		{"mounts", b.showMounts},
+		{"what is known late", func(tree) (err error) { b.late, err = readLate(); return err }},
 		{"/etc", b.makeEtc},
 		{"scratch directory", func(tree) error { return b.sealScratch() }},
 	} {

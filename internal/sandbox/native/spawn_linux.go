@@ -28,7 +28,7 @@ const namespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | u
 type child struct {
 	process  *os.Process
 	lifeline *os.File      // writing end of the guest's fd 3; its end tells the guest that we are gone
-	status   *os.File      // reading end of the guest's fd 5
+	status   *os.File      // our end of the guest's fd 5
 	ended    chan struct{} // closed when the guest was waited for
 }
 
@@ -38,6 +38,11 @@ func (r *Runtime) start(ctx context.Context, spec sandbox.Spec) error {
 	if err != nil {
 		return err
 	}
+	masks := make(chan foundMasks, 1) // if we fail before it is used, nobody waits for it
+	go func() {
+		found, err := etcMasks(hostEtc)
+		masks <- foundMasks{found, err}
+	}()
 	if err := makeDirs(spec); err != nil {
 		return fmt.Errorf("make folders: %w", err)
 	}
@@ -51,33 +56,53 @@ func (r *Runtime) start(ctx context.Context, spec sandbox.Spec) error {
 		return fmt.Errorf("clone into new namespaces: %w", err)
 	}
 	r.adopt(spec.Dir, c)
-	if boot.Fallback, err = enroll(spec, c.process.Pid); err != nil {
+	rec, err := enroll(spec, c.process.Pid)
+	if err != nil {
 		return fmt.Errorf("write down the guest: %w", err)
 	}
-	if err := c.handOver(ctx, boot); err != nil {
+	err = c.handOver(ctx, boot, func() (late, error) {
+		rest, err := rec.limit(spec)
+		found := <-masks
+		return late{rest, found.masks}, errors.Join(err, found.err)
+	})
+	if err != nil {
 		return c.explain(spec.Ref, err)
 	}
 	return nil
 }
 
-// enroll writes down who the guest is, puts it under its limits, and returns those that are left to itself. Whatever
-// must be taken down later is written down before it is made.
-func enroll(spec sandbox.Spec, pid int) (fallback, error) {
+// foundMasks is what etcMasks returns.
+type foundMasks struct {
+	masks []string
+	err   error
+}
+
+// enroll writes down who the guest is and which cgroups it will have: whatever must be taken down later is written down
+// before it is made.
+func enroll(spec sandbox.Spec, pid int) (record, error) {
 	self, err := identify(pid)
 	if err != nil {
-		return fallback{}, err
+		return record{}, err
 	}
-	limits := spec.Limits
-	if limits.PIDs == 0 {
-		limits.PIDs = sandbox.DefaultPIDs
-	}
-	rec := record{Process: self, Groups: planGroups(spec.ID, limits)}
-	if err := writeRecord(spec.Ref, rec); err != nil {
-		return fallback{}, err
-	}
-	rec.Report = rec.Groups.hold(limits, pid)
+	rec := record{Process: self, Groups: planGroups(spec.ID, limitsOf(spec))}
+	return rec, writeRecord(spec.Ref, rec)
+}
+
+// limit puts the guest under its limits, writes down how they are held, and returns those that are left to itself.
+func (rec *record) limit(spec sandbox.Spec) (fallback, error) {
+	limits := limitsOf(spec)
+	rec.Report = rec.Groups.hold(limits, rec.Process.PID)
 	rest := fallBack(limits, &rec.Report, os.Geteuid() == 0 && spec.User.UID == 0)
-	return rest, writeRecord(spec.Ref, rec)
+	return rest, writeRecord(spec.Ref, *rec)
+}
+
+// limitsOf fills in what is limited although nobody asked.
+func limitsOf(spec sandbox.Spec) sandbox.Limits {
+	l := spec.Limits
+	if l.PIDs == 0 {
+		l.PIDs = sandbox.DefaultPIDs
+	}
+	return l
 }
 
 // makeDirs makes Ref.Dir and what belongs in it.
@@ -152,22 +177,34 @@ func (r *Runtime) clone(spec sandbox.Spec, listener *os.File) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	statusR, statusW, err := os.Pipe()
-	opened = append(opened, statusW)
+	status, theirs, err := socketPair()
 	if err != nil {
 		return nil, errors.Join(err, bootW.Close())
 	}
+	opened = append(opened, theirs)
 	attr, err := sysProcAttr()
 	if err == nil {
 		var p *os.Process
 		p, err = os.StartProcess(exe, []string{"moat", "guest"}, &os.ProcAttr{
-			Dir: "/", Env: []string{}, Files: []*os.File{null, null, log, bootR, listener, statusW}, Sys: attr,
+			Dir: "/", Env: []string{}, Files: []*os.File{null, null, log, bootR, listener, theirs}, Sys: attr,
 		})
 		if err == nil {
-			return &child{process: p, lifeline: bootW, status: statusR, ended: make(chan struct{})}, nil
+			return &child{process: p, lifeline: bootW, status: status, ended: make(chan struct{})}, nil
 		}
 	}
-	return nil, errors.Join(err, bootW.Close(), statusR.Close())
+	return nil, errors.Join(err, bootW.Close(), status.Close())
+}
+
+// socketPair returns two ends of a stream, the first for this process.
+func socketPair() (ours, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := unix.SetNonblock(fds[0], true); err != nil { // only then does os.NewFile make it one that Close interrupts
+		return nil, nil, errors.Join(err, unix.Close(fds[0]), unix.Close(fds[1]))
+	}
+	return os.NewFile(uintptr(fds[0]), "status"), os.NewFile(uintptr(fds[1]), "status"), nil
 }
 
 // sysProcAttr maps ids so that files keep the owners that they have outside: for root all that we have ourselves,
@@ -223,9 +260,9 @@ func (r *Runtime) adopt(dir string, c *child) {
 	}()
 }
 
-// handOver sends the boot message and waits until the guest says that it is ready. A guest that says nothing else is
-// reported with the error that it sent.
-func (c *child) handOver(ctx context.Context, boot Boot) error {
+// handOver sends the boot message, does what is left to do while the guest builds, sends the result after it, and waits
+// until the guest says that it is ready. A guest that says something else is reported with that.
+func (c *child) handOver(ctx context.Context, boot Boot, meanwhile func() (late, error)) error {
 	b, err := json.Marshal(boot)
 	if err != nil {
 		return err
@@ -233,21 +270,28 @@ func (c *child) handOver(ctx context.Context, boot Boot) error {
 	if len(b) > frame.Max {
 		return fmt.Errorf("%w: it has %d bytes, the guest takes %d", sandbox.ErrSpec, len(b), frame.Max)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.process.Kill() }) // ends both waits below
+	stop := context.AfterFunc(ctx, func() { _ = c.process.Kill() }) // ends all waits below
 	defer stop()
 	defer c.status.Close()
-	// An error of the write means that the guest is gone; its status says more.
-	writeErr := frame.NewWriter(c.lifeline).Write(bootKind, b)
+	sendErr := frame.NewWriter(c.lifeline).Write(bootKind, b)
+	rest, err := meanwhile()
+	if err != nil {
+		return err
+	}
+	if sendErr == nil {
+		sendErr = rest.send(c.status)
+	}
+	// An error of sending means that the guest is gone; what it said before tells more.
 	line, err := bufio.NewReader(io.LimitReader(c.status, 4<<10)).ReadString('\n')
 	switch line = strings.TrimSpace(line); {
-	case line == statusReady:
-		return ctx.Err()
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case line == statusReady:
+		return nil
 	case line != "":
-		return errors.New(strings.TrimPrefix(line, "error: "))
-	case writeErr != nil:
-		return fmt.Errorf("send the guest its task: %w", writeErr)
+		return errors.New(line)
+	case sendErr != nil:
+		return fmt.Errorf("send the guest its task: %w", sendErr)
 	default:
 		return fmt.Errorf("the guest ended before it was ready: %w", err)
 	}
