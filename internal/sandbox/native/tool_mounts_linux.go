@@ -13,18 +13,15 @@ import (
 )
 
 // showTools shows the person's tools at the same paths as outside. Directories are writable in there without changing
-// the host's, by an overlay; where the kernel or the file system cannot do that, they are read-only.
+// the host's, by an overlay; single files, and directories where the kernel or the file system cannot do that, are
+// read-only.
 func (b *Boot) showTools(t tree) error {
 	for i, tool := range b.Spec.Tools {
 		fd, err := b.Tools[i].open()
 		if err != nil {
 			return err
 		}
-		layer := filepath.Join(b.Spec.Dir, layersDir, strconv.Itoa(i))
-		err = t.overlay(tool.Path, fd, filepath.Join(layer, "upper"), filepath.Join(layer, "work"))
-		if err != nil {
-			err = t.bind(fd, tool.Path, readOnly)
-		}
+		err = t.showTool(fd, tool.Path, filepath.Join(b.Spec.Dir, layersDir, strconv.Itoa(i)))
 		unix.Close(fd)
 		if err != nil {
 			return err
@@ -36,6 +33,19 @@ func (b *Boot) showTools(t tree) error {
 		}
 	}
 	return nil
+}
+
+// showTool shows what fd refers to at p. Changes go to the folder layer, if it is a directory.
+func (t tree) showTool(fd int, p, layer string) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR &&
+		t.overlay(p, fd, filepath.Join(layer, "upper"), filepath.Join(layer, "work")) == nil {
+		return nil
+	}
+	return t.bind(fd, p, readOnly)
 }
 
 // overlay mounts the directory that lower refers to at p such that changes go to the host directory upper. work is an

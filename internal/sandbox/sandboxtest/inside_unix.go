@@ -27,7 +27,7 @@ func (s *suite) furnish(t *testing.T, spec *sandbox.Spec) {
 	for name, content := range map[string]string{
 		canary + "/file": "canary", "ro/file": "read-only", "rw/file": "writable", "single": "single",
 		"tool/bin/tool": "#!/bin/sh\necho tool\n", "tool/credentials": canary, "tool/secret/key": canary,
-		"tool/real": canary,
+		"tool/real": canary, "single-tool": "#!/bin/sh\necho single\n",
 	} {
 		check(t, os.WriteFile(filepath.Join(outside, name), []byte(content), 0o755))
 	}
@@ -46,7 +46,7 @@ func (s *suite) furnish(t *testing.T, spec *sandbox.Spec) {
 		check(t, err)
 		spec.Tools = []sandbox.Tool{{Path: real, Mask: []string{
 			real + "/credentials", real + "/secret", real + "/link", real + "/not-there",
-		}}}
+		}}, {Path: filepath.Dir(real) + "/single-tool"}}
 	}
 }
 
@@ -338,6 +338,10 @@ func (s *suite) testTools(t *testing.T, b *box) {
 	if out, code := b.run(t, tool+"/bin/tool"); out != "tool\n" || code != 0 {
 		t.Errorf("the tool printed %q, exit code %d", out, code)
 	}
+	if out, code := b.run(t, b.spec.Tools[1].Path); out != "single\n" || code != 0 {
+		t.Errorf("the tool of one file printed %q, exit code %d", out, code)
+	}
+	wantRefused(t, "write the tool of one file", try(t, b, "write", b.spec.Tools[1].Path), "EROFS", "EACCES")
 	for _, name := range []string{"credentials", "secret/key", "link", "real"} {
 		if got := try(t, b, "read", tool+"/"+name); strings.Contains(got, canary) {
 			t.Errorf("%s is visible", name)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"moat/internal/line"
 	"moat/internal/sandbox"
@@ -292,6 +293,50 @@ func (s *suite) testOwnerDiesLater(t *testing.T) {
 	}
 	if _, err := s.rt.Report(ctx(t), spec.Ref); err != nil {
 		t.Errorf("Report for a successor: %v", err)
+	}
+	check(t, s.rt.Remove(ctx(t), spec.Ref))
+	s.wantGone(t, spec.Ref)
+}
+
+// testKilledAnywhere kills the process that starts a sandbox after more and more time, from before it began until after
+// it was done, and expects one Remove to find everything.
+func (s *suite) testKilledAnywhere(t *testing.T) {
+	const times = 40
+	for i := range times {
+		spec := s.newSpec(t)
+		in, err := json.Marshal(map[string]any{"Spec": spec})
+		check(t, err)
+		cmd := exec.Command("/proc/self/exe", starterArg)
+		cmd.Stdin = strings.NewReader(string(in))
+		check(t, cmd.Start())
+		<-time.After(time.Duration(i) * 2 * time.Millisecond) // not to wait for something: to be at any point of it
+		check(t, cmd.Process.Kill())
+		_ = cmd.Wait()
+		check(t, s.rt.Remove(ctx(t), spec.Ref))
+		s.wantGone(t, spec.Ref)
+	}
+}
+
+// testDifficultFolders runs a sandbox whose folders have names that are hard to pass on: too long for a socket's
+// address, and with the characters that separate mount options.
+func (s *suite) testDifficultFolders(t *testing.T) {
+	spec := s.newSpec(t)
+	base := filepath.Dir(filepath.Dir(spec.Dir)) + "/" + strings.Repeat("l", 150) + ` :,\"'` + "\n$(x)%s"
+	for _, dir := range []string{base, base + "/moat-home"} {
+		check(t, os.Mkdir(dir, 0o700))
+	}
+	workspace := base + "/work,space:"
+	check(t, os.Rename(spec.Workspace, workspace))
+	spec.Workspace, spec.Dir = workspace, base+"/moat-home/sandbox"
+	spec.Mounts = []sandbox.Mount{{Source: workspace, Target: "/mnt/a,b: c"}}
+	b := s.start(t, spec)
+	for _, path := range []string{"/workspace/x", "/mnt/a,b: c/y", spec.User.Home + "/z"} {
+		if got := try(t, b, "write", path); got != "ok" {
+			t.Errorf("write %s: %s", path, got)
+		}
+	}
+	if _, err := os.Stat(workspace + "/y"); err != nil {
+		t.Error(err)
 	}
 	check(t, s.rt.Remove(ctx(t), spec.Ref))
 	s.wantGone(t, spec.Ref)

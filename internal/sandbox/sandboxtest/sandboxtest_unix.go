@@ -75,6 +75,8 @@ func Run(t *testing.T, newRuntime func(testing.TB) sandbox.Runtime, opts Options
 	t.Run("cancelled start", s.testCancelled)
 	t.Run("owner dies before the first command", s.testOwnerDiesEarly)
 	t.Run("owner dies later", s.testOwnerDiesLater)
+	t.Run("owner killed at any point", s.testKilledAnywhere)
+	t.Run("difficult folders", s.testDifficultFolders)
 	t.Run("many at once", s.testMany)
 	t.Run("nothing left", func(t *testing.T) { s.testNothingLeft(t, descriptors) })
 }
