@@ -61,3 +61,17 @@ func (c *charsets) translate(b byte) rune {
 	}
 	return rune(b)
 }
+
+// encode is the byte that prints ch through a translating set in GL. A terminal
+// may repeat only what came as one byte.
+func (c charsets) encode(ch uint32) (b byte, ok bool) {
+	if c.plain || c.single != 0 {
+		return 0, false
+	}
+	for b = '#'; b <= 0x7e; b++ {
+		if r := c.translate(b); r != rune(b) && uint32(r) == ch {
+			return b, true
+		}
+	}
+	return 0, false
+}

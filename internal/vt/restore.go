@@ -90,6 +90,10 @@ func (p *painter) savedCursor(s *screen) (undo func()) {
 func (p *painter) reprint(r *row, x, px, py int) {
 	c := r.cells[x]
 	p.pen(c)
+	if b, ok := p.t.charsets.encode(c.ch); ok {
+		p.out = append(p.out, b)
+		return
+	}
 	p.out = p.clusters.appendText(p.out, c.ch)
 	switch {
 	case c.ch != 0:
@@ -164,6 +168,8 @@ func (p *painter) modes() {
 		}
 		if on := t.modes.has(bit); on == now.has(bit) {
 			continue
+		} else if bit == modeKeypad { // tmux has no mode 66
+			p.out = append(p.out, 0x1b, map[bool]byte{true: '=', false: '>'}[on])
 		} else if m.dec {
 			p.private(m.n, on)
 		} else {

@@ -135,10 +135,6 @@ func disagreement(ours, tmux, xterm seen) []string {
 				if a.Style == styleUnknown && b.Text == " " {
 					a.Style = b.Style
 				}
-				if b.Style == styleUnknown { // both are tmux
-					b.Style = ours.Rows[y][x].Style
-					a.Style = b.Style
-				}
 				check(fmt.Sprintf("cell %d,%d", x, y), ours.Rows[y][x], a, b)
 			}
 		}
@@ -170,4 +166,19 @@ func disagreement(ours, tmux, xterm seen) []string {
 }
 
 // between lists where two states of the same kind of terminal differ.
-func between(a, b seen) []string { return disagreement(a, b, b) }
+func between(a, b seen) []string {
+	for _, s := range []seen{a, b} {
+		for _, row := range s.Rows {
+			for x := range row {
+				if row[x].Style == styleUnknown { // both are tmux, which leaves out the same
+					row[x].Style = "0"
+				}
+			}
+		}
+	}
+	out := disagreement(a, b, b)
+	if x, y := strings.Join(a.Scrollback, "\n"), strings.Join(b.Scrollback, "\n"); x != y {
+		out = append(out, fmt.Sprintf("scrollback: %q, should be %q", x, y))
+	}
+	return out
+}
