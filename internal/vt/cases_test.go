@@ -124,7 +124,8 @@ func TestCasesUpdate(t *testing.T) {
 }
 
 // TestCases compares every small case, cell by cell, with what both oracles
-// say, as far as they agree. Where they do not, the case says what decides.
+// say. Where they differ, or lack what xterm documents, the case says whom we
+// follow and why.
 func TestCases(t *testing.T) {
 	var all map[string]golden
 	readGolden(t, casesGolden, &all)
@@ -136,9 +137,34 @@ func TestCases(t *testing.T) {
 			}
 			term := New(c.cols, c.rows, Options{})
 			term.Write(c.data)
-			for _, d := range disagreement(observe(term), g.Tmux, g.Xterm) {
-				t.Errorf("%q: %s", c.data, d)
+			ours := observe(term)
+			if c.note == "" {
+				for _, d := range disagreement(ours, g.Tmux, g.Xterm) {
+					t.Errorf("%q: %s", c.data, d)
+				}
+				if d := between(g.Tmux, g.Xterm); len(d) > 0 {
+					t.Errorf("%q: tmux and xterm.js differ (%s) and the case does not say what decides; we follow %s", c.data, d[0], follows(ours, g))
+				}
+				return
+			}
+			if who, _, _ := strings.Cut(c.note, ": "); who != follows(ours, g) {
+				t.Errorf("%q: the note says %q, but we follow %s\ntmux: %q\nxterm.js: %q", c.data, c.note, follows(ours, g),
+					between(ours, g.Tmux), between(ours, g.Xterm))
 			}
 		})
 	}
+}
+
+// follows is the oracle that ours is equal to.
+func follows(ours seen, g golden) string {
+	a, b := len(between(ours, g.Tmux)) == 0, len(between(ours, g.Xterm)) == 0
+	switch {
+	case a && b:
+		return "both"
+	case a:
+		return "tmux"
+	case b:
+		return "xterm.js"
+	}
+	return "neither"
 }

@@ -2,6 +2,7 @@ package vt
 
 import (
 	"encoding/binary"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -131,8 +132,16 @@ func packRow(dst []byte, r *row, c *clusterTable) []byte {
 		}
 	}
 	cells := r.cells[:end]
-	for i := range cells {
+	for i := 0; i < len(cells); i++ {
 		v := &cells[i]
+		if blanks == 0 {
+			n := asciiRun(cells[i:], style)
+			dst = appendASCII(dst, cells[i:i+n])
+			if i += n; i == len(cells) {
+				break
+			}
+			v = &cells[i]
+		}
 		if v.attr&attrTail != 0 {
 			continue
 		}
@@ -155,6 +164,27 @@ func packRow(dst []byte, r *row, c *clusterTable) []byte {
 		dst = packChar(dst, v, c)
 	}
 	flush()
+	return dst
+}
+
+// asciiRun is how many cells from the first are ASCII in the given style.
+func asciiRun(cells []cell, style cell) int {
+	for i := range cells {
+		c := &cells[i]
+		if c.ch-0x20 >= 0x5f || c.fg != style.fg || c.bg != style.bg || c.ext != style.ext || c.attr != style.attr {
+			return i
+		}
+	}
+	return len(cells)
+}
+
+func appendASCII(dst []byte, cells []cell) []byte {
+	n := len(dst)
+	dst = slices.Grow(dst, len(cells))[:n+len(cells)]
+	out := dst[n:]
+	for i := range cells {
+		out[i] = byte(cells[i].ch)
+	}
 	return dst
 }
 

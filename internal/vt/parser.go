@@ -96,6 +96,8 @@ func (t *Terminal) Write(b []byte) (int, error) {
 			b = t.ground(b)
 		case stString:
 			b = t.stringData(b)
+		case stCSI:
+			b = t.csiParams(b)
 		default:
 			b = t.step(b)
 		}
@@ -123,6 +125,10 @@ func (t *Terminal) ground(b []byte) []byte {
 			i++
 			if c == 0x1b {
 				t.beginEscape()
+				if i < len(b) && b[i] == '[' {
+					t.parser.state = stCSI
+					i++
+				}
 				return b[i:]
 			}
 			t.control(c)
@@ -251,6 +257,26 @@ func (t *Terminal) escapeByte(c byte) {
 		}
 	}
 	t.escDispatch(c)
+}
+
+// csiParams takes the digits and separators of a control sequence, which are
+// most of its bytes, and its final byte; the rest is for step.
+func (t *Terminal) csiParams(b []byte) []byte {
+	p := &t.parser
+	for i, c := range b {
+		switch {
+		case c-'0' < 10:
+			p.params.digit(c)
+		case c == ';':
+			p.params.separator(false)
+		case c-0x40 < 0x3f:
+			t.finalByte(c)
+			return b[i+1:]
+		default:
+			return t.step(b[i:])
+		}
+	}
+	return nil
 }
 
 func (t *Terminal) paramByte(c byte) {

@@ -21,10 +21,11 @@ func (t *Terminal) printASCII(b []byte) {
 		r.split(t.x+n, t.pen.blank())
 		cells := r.cells[t.x : t.x+n]
 		c := t.pen
-		for i := range cells {
-			c.ch = uint32(b[i])
-			cells[i] = c
+		for i, ch := range b[:n] { // field by field: a copied cell would wait for its ch
+			p := &cells[i]
+			p.ch, p.attr, p.ext, p.fg, p.bg = uint32(ch), c.attr, c.ext, c.fg, c.bg
 		}
+		c.ch = uint32(b[n-1])
 		t.x += n
 		r.used = max(r.used, t.x)
 		t.last = lastChar{valid: true, x: t.x - 1, y: t.y, cell: c}

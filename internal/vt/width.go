@@ -7,6 +7,10 @@ import "github.com/clipperhouse/displaywidth"
 // instead: they look at one code point at a time unless mode 2027 is set.
 func runeWidth(r rune) int {
 	switch {
+	case r >= 0x4e00 && r <= 0x9fff, r >= 0xac00 && r <= 0xd7a3, r >= 0x3041 && r <= 0x3096:
+		return 2 // most of what is wide: not worth asking
+	case r >= 0x2500 && r <= 0x25a9:
+		return 1
 	case r == 0xad:
 		return 1 // soft hyphen
 	case r >= 0x1160 && r <= 0x11ff, r >= 0xd7b0 && r <= 0xd7fb:
