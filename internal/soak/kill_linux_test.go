@@ -57,7 +57,7 @@ type phase struct {
 func TestKills(t *testing.T) {
 	seed, only := seedOf(t)
 	cases := shortCases
-	if text := os.Getenv("MOAT_SOAK"); text != "" {
+	if text := os.Getenv("MOAT_SOAK"); text != "" { // see times
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
 			t.Fatalf("MOAT_SOAK=%q: write how many kills", text)
@@ -197,7 +197,7 @@ func (tr *trial) appears() (run listed, ok bool) {
 // settled checks a run, whose end comes by itself, after the kill.
 func (tr *trial) settled(run listed) {
 	tr.t.Helper()
-	waited := tr.command("wait", run.ID).start().wait()
+	waited := tr.command("wait", run.ID).wait()
 	run, ok := tr.find(run.ID)
 	if !ok || run.live() {
 		tr.fatalf("after wait: %v", run)
@@ -224,7 +224,7 @@ func (tr *trial) whole(c *command, n int, both bool) {
 		tr.t.Errorf("the run is not there; the client said %s", c.err.String())
 		return
 	}
-	tr.command("wait", run.ID).start().wait()
+	tr.command("wait", run.ID).wait()
 	if tr.spared {
 		c.wait()
 	}

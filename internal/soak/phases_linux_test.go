@@ -23,7 +23,7 @@ func killAtStart(tr *trial) {
 		}
 		return
 	}
-	tr.command("wait", run.ID).start().wait()
+	tr.command("wait", run.ID).wait()
 	run, _ = tr.find(tr.name)
 	complete := run.State == "exited"
 	hostOnly := slices.Contains([]int{1}, len(tr.roles)) && !tr.dead && tr.roles[0] != roleGuard

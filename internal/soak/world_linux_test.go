@@ -61,9 +61,9 @@ func worldOf(t *testing.T, program, home string) *world {
 // leave removes what is there with moat's own commands, and by force what they have left, which is an error.
 func (w *world) leave() {
 	for _, r := range w.list() {
-		w.command("destroy", "-f", r.ID).start().wait()
+		w.command("destroy", "-f", r.ID).wait()
 	}
-	w.command("clean", "-f").start().wait()
+	w.command("clean", "-f").wait()
 	if w.t.Failed() {
 		w.logs()
 	}
@@ -190,9 +190,12 @@ func (c *command) start() *command {
 	return c
 }
 
-// wait waits for the end, which must come.
+// wait waits for the end, which must come; it starts the command if nobody has.
 func (c *command) wait() *command {
 	c.w.t.Helper()
+	if c.cmd.Process == nil {
+		c.start()
+	}
 	if !c.endsWithin(patience) {
 		stacks(c)
 		c.w.fatalf("%q has not ended within %v\nstdout: %.2000s\nstderr: %.8000s", c.cmd.Args, patience, c.out.String(), c.err.String())
@@ -231,12 +234,9 @@ func (c *command) ended() bool {
 // code is the exit code; -1 if a signal ended it.
 func (c *command) code() int { return c.cmd.ProcessState.ExitCode() }
 
-// want waits for the end, which begins with a start if there was none, and checks the exit code.
+// want waits for the end and checks the exit code.
 func (c *command) want(code int) *command {
 	c.w.t.Helper()
-	if c.cmd.Process == nil {
-		c.start()
-	}
 	c.wait()
 	if c.code() != code {
 		c.w.t.Errorf("%q ended with %d, want %d\nstdout: %.2000s\nstderr: %.8000s", c.cmd.Args, c.code(), code, c.out.String(), c.err.String())

@@ -1,0 +1,379 @@
+package soak
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// times is how often something is tried: short, or long for a soak.
+func times(short, long int) int {
+	if os.Getenv("MOAT_SOAK") != "" {
+		return long
+	}
+	return short
+}
+
+// talker starts a run of a talker with a name; see talk.
+func (w *world) talker(name string, args ...string) *command {
+	return w.run(append([]string{"-n", name, "--", "/workspace/" + talkerName}, args...)...)
+}
+
+// detached starts a run of a talker and returns its id when it has said something.
+func (w *world) detached(args ...string) string {
+	w.t.Helper()
+	c := w.run(append([]string{"-d", "--", "/workspace/" + talkerName}, args...)...).want(0)
+	id := strings.TrimSpace(c.out.String())
+	w.must("output of "+id, func() bool {
+		info, err := os.Stat(filepath.Join(w.home, "runs", id, "output.log"))
+		return err == nil && info.Size() > 0
+	})
+	return id
+}
+
+// exited checks that a run ends by itself, says n lines on each of the streams, and leaves nothing.
+func (w *world) exited(id string, n int, streams ...string) {
+	w.t.Helper()
+	w.command("wait", id).want(exitTalked)
+	run, _ := w.find(id)
+	if run.State != "exited" || run.ExitCode == nil || *run.ExitCode != exitTalked {
+		w.t.Errorf("%v", run)
+	}
+	for _, stream := range streams {
+		letter := map[string]byte{"stdout": 'o', "stderr": 'e'}[stream]
+		if got := lines(w.t, "record of "+stream, letter, w.record(id, stream), false); got != n {
+			w.t.Errorf("%d lines on %s, want %d", got, stream, n)
+		}
+	}
+	w.nothingLeft(id)
+}
+
+// TestFastCommands runs commands that have ended before anybody can attach to them.
+func TestFastCommands(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for range times(8, 100) {
+		id := strings.TrimSpace(w.run("-d", "--", "sh", "-c", "echo out; echo err >&2; exit 9").want(0).out.String())
+		w.command("wait", id).want(9)
+		out, err := w.record(id, "stdout"), w.record(id, "stderr")
+		if string(out) != "out\n" || string(err) != "err\n" {
+			t.Errorf("record: %q, %q", out, err)
+		}
+		c := w.run("--", "sh", "-c", "echo out; echo err >&2; exit 9").want(9)
+		if c.out.String() != "out\n" || c.err.String() != "err\n" {
+			t.Errorf("shown: %q, %q", c.out.String(), c.err.String())
+		}
+	}
+}
+
+// TestManyAtOnce starts fifty runs at the same time.
+func TestManyAtOnce(t *testing.T) {
+	w := newWorld(t)
+	var all []*command
+	for i := range 50 {
+		all = append(all, w.talker(fmt.Sprintf("many-%d", i), "steady", "20", "10ms").start())
+	}
+	for _, c := range all {
+		c.want(exitTalked)
+		if n := lines(t, "shown", 'o', c.out.Bytes(), false); n != 20 {
+			t.Errorf("%d lines were shown, want 20", n)
+		}
+	}
+	for _, run := range w.list() {
+		w.exited(run.ID, 20, "stdout", "stderr")
+	}
+}
+
+// TestClientLeaves ends clients in every way; each is a detach.
+func TestClientLeaves(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT} {
+		name := "left-by-" + strings.ToLower(unix.SignalName(sig))
+		c := w.talker(name, "steady", "100", "5ms").start()
+		w.must("output", func() bool { return len(c.out.Bytes()) > 0 })
+		if err := c.cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		c.wait()
+		if sig != syscall.SIGKILL && c.code() != 0 {
+			t.Errorf("%v: the client ended with %d: %s", sig, c.code(), c.err.String())
+		}
+		run, _ := w.find(name)
+		w.exited(run.ID, 100, "stdout", "stderr")
+	}
+}
+
+// TestTerminalCloses closes the terminal in which a client runs.
+func TestTerminalCloses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	master, slave := openTerminal(t)
+	c := w.talker("closed", "steady", "100", "5ms")
+	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = slave, slave, slave
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	c.start()
+	slave.Close()
+	if _, err := master.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	master.Close() // the kernel sends SIGHUP
+	c.wait()
+	run, _ := w.find("closed")
+	w.exited(run.ID, 100, "stdout", "stderr")
+}
+
+// openTerminal makes a pseudoterminal (pts(4)).
+func openTerminal(t *testing.T) (master, slave *os.File) {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetUint32(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slave, err = os.OpenFile("/dev/pts/"+strconv.Itoa(int(n)), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return master, slave
+}
+
+// TestReaderGoes is "moat run … | head -1".
+func TestReaderGoes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r, pipe, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := w.talker("head", "steady", "100", "5ms")
+	c.cmd.Stdout = pipe
+	c.start()
+	pipe.Close()
+	if _, err := r.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	if c.wait(); c.code() == 0 {
+		t.Error("a client that could not print ended with 0")
+	}
+	run, _ := w.find("head")
+	w.exited(run.ID, 100, "stdout", "stderr")
+}
+
+// TestSlowReader has a client whose output nobody reads: the run ends in its own time, and nothing is lost.
+func TestSlowReader(t *testing.T) {
+	t.Parallel()
+	const n = 200_000
+	w := newWorld(t)
+	r, pipe, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	c := w.talker("slow", "flood", fmt.Sprint(n))
+	c.cmd.Stdout = pipe
+	c.start()
+	pipe.Close()
+	w.must("the end of the run", func() bool {
+		run, ok := w.find("slow")
+		return ok && run.State == "exited"
+	})
+	if c.ended() {
+		t.Error("the client has ended, though nobody read what it printed")
+	}
+	var shown bytes.Buffer
+	if _, err := shown.ReadFrom(r); err != nil {
+		t.Fatal(err)
+	}
+	c.want(exitTalked)
+	if got := lines(t, "shown", 'o', shown.Bytes(), false); got != n {
+		t.Errorf("%d lines were shown, want %d", got, n)
+	}
+	run, _ := w.find("slow")
+	w.exited(run.ID, n, "stdout")
+}
+
+// TestFollow follows a run over the deaths of those who look after it.
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, victims := range [][]role{{roleSupervisor}, {roleGuard, roleSupervisor}} {
+		id := w.detached("steady", "200", "5ms")
+		f := w.command("-q", "logs", "-f", "--stream", "stdout", id).start()
+		for range 2 {
+			seen := len(f.out.Bytes())
+			w.must("more output", func() bool { return len(f.out.Bytes()) > seen+50 })
+			w.killRoles(victims...)
+		}
+		f.want(0)
+		if n := lines(t, "followed", 'o', f.out.Bytes(), false); n != 200 {
+			t.Errorf("%d lines were followed, want 200", n)
+		}
+		w.exited(id, 200, "stdout", "stderr")
+	}
+}
+
+// TestAttachInEveryState asks for a run in the states that can be held still.
+func TestAttachInEveryState(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ended := w.detached("steady", "3", "1ms")
+	w.exited(ended, 3, "stdout")
+	failed := w.run("--", "/does/not/exist").wait()
+	if failed.code() != 127 {
+		t.Errorf("a command that is not there ended with %d: %s", failed.code(), failed.err.String())
+	}
+	deaf := w.detached("deaf", "100000", "5ms")
+	attached := w.command("attach", deaf).start()
+	w.must("output", func() bool { return len(attached.out.Bytes()) > 0 })
+	stop := w.command("stop", "--time", "2s", deaf).start()
+	w.must("stopping", func() bool { return w.state(deaf) == "stopping" })
+	refused := map[string]string{deaf: "stopping", ended: "exited with code 7"}
+	for _, run := range w.list() {
+		if run.State == "failed" {
+			refused[run.ID] = "failed"
+		}
+	}
+	if len(refused) != 3 {
+		t.Errorf("there should be a failed run: %v", w.list())
+	}
+	for id, state := range refused {
+		c := w.command("attach", id).want(1)
+		if text := c.err.String(); !strings.Contains(text, state) || !strings.Contains(text, "moat logs") {
+			t.Errorf("attach to a run that is %q says %q", state, text)
+		}
+	}
+	stop.want(0)
+	attached.want(137)
+}
+
+// TestStopSurvives kills the supervisor in a stop's grace: the grace ends when it would have ended.
+func TestStopSurvives(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.detached("deaf", "100000", "5ms")
+	began := time.Now()
+	stop := w.command("stop", "--time", "1500ms", id).start()
+	w.must("stopping", func() bool { return w.state(id) == "stopping" })
+	w.killRoles(roleGuard, roleSupervisor)
+	stop.want(0)
+	if took := time.Since(began); took < 1500*time.Millisecond || took > 10*time.Second {
+		t.Errorf("the stop took %v, want 1.5 s", took)
+	}
+	if run, _ := w.find(id); run.State != "stopped" || run.ExitCode == nil || *run.ExitCode != 137 {
+		t.Errorf("%v", run)
+	}
+	w.nothingLeft(id)
+}
+
+// TestLeftBehind runs commands that leave processes behind.
+func TestLeftBehind(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.run("-n", "behind", "--", "sh", "-c", "sleep 1000 & (sleep 0.05; echo late) & echo early").want(0)
+	if c.out.String() != "early\nlate\n" {
+		t.Errorf("shown: %q", c.out.String())
+	}
+	run, _ := w.find("behind")
+	w.nothingLeft(run.ID)
+}
+
+// TestExecIsHungUp kills the supervisor under an exec'ed command: nobody reads it any more, and it must not stay.
+func TestExecIsHungUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.detached("steady", "100000", "5ms")
+	exec := w.command("exec", "-e", "SOAK_BEGAN=", id, "--", "sh", "-c", "echo here; exec sleep 1000").start()
+	w.must("output of exec", func() bool { return len(exec.out.Bytes()) > 0 })
+	w.killRoles(roleSupervisor)
+	exec.want(125)
+	w.must("the end of the exec'ed command", func() bool {
+		for _, p := range w.procs() {
+			if len(p.args) > 0 && p.args[0] == "sleep" {
+				return false
+			}
+		}
+		return true
+	})
+	w.command("stop", "--time", "0", id).want(0)
+	w.nothingLeft(id)
+}
+
+// TestStartedOnce kills the supervisor as soon as the command has begun, when most often that is not on record yet.
+func TestStartedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for i := range times(5, 50) {
+		name := fmt.Sprintf("once-%d", i)
+		began := filepath.Join(w.workspace, name)
+		c := w.talker(name, "steady", "20", "5ms")
+		c.cmd.Env = append(c.cmd.Env, "SOAK_BEGAN=/workspace/"+name)
+		c.start()
+		for end := time.Now().Add(patience); time.Now().Before(end); {
+			if _, err := os.Stat(began); err == nil {
+				break
+			}
+		}
+		w.killRoles(roleSupervisor)
+		c.want(exitTalked)
+		data, _ := os.ReadFile(began)
+		if n := bytes.Count(data, []byte("\n")); n != 1 {
+			t.Errorf("the command was started %d times", n)
+		}
+		run, _ := w.find(name)
+		w.exited(run.ID, 20, "stdout", "stderr")
+	}
+}
+
+// TestTwoDestroys removes a run twice at the same time.
+func TestTwoDestroys(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for range times(5, 50) {
+		id := w.detached("steady", "1", "1ms")
+		cs := []*command{w.command("destroy", "-f", id).start(), w.command("destroy", "-f", id).start()}
+		done := 0
+		for _, c := range cs {
+			c.wait()
+			switch {
+			case c.code() == 0 && c.out.String() == id+"\n":
+				done++
+			case c.code() != 1:
+				t.Errorf("destroy ended with %d: %q, %q", c.code(), c.out.String(), c.err.String())
+			}
+		}
+		if done != 1 {
+			t.Errorf("%d of two say that they removed the run: %q, %q", done, cs[0].err.String(), cs[1].err.String())
+		}
+		if left := w.leftInHome(); len(left) > 0 {
+			t.Errorf("left: %q", left)
+		}
+	}
+}
+
+// TestLongHome has a $MOAT_HOME with a path of over 200 characters, which no socket's address can hold.
+func TestLongHome(t *testing.T) {
+	t.Parallel()
+	w := worldOf(t, programs.path(moatName), strings.Repeat("long/", 40)+"home")
+	id := w.detached("steady", "100", "5ms")
+	w.killRoles(roleSupervisor)
+	if c := w.command("exec", id, "--", "echo", "inside").want(0); c.out.String() != "inside\n" {
+		t.Errorf("exec printed %q", c.out.String())
+	}
+	w.exited(id, 100, "stdout", "stderr")
+}
