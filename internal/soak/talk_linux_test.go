@@ -68,14 +68,24 @@ func talk(args []string) int {
 	return exitTalked
 }
 
+// increment counts up the decimal digits at the end of b, which has one that is no nine.
+func increment(b []byte) {
+	i := len(b) - 1
+	for ; b[i] == '9'; i-- {
+		b[i] = '0'
+	}
+	b[i]++
+}
+
 // lines checks that data is lines 1, 2, 3, … of a talker and nothing else, and returns how many there are. Only the
 // last one may be cut off, and only if cut allows it.
 func lines(t *testing.T, what string, stream byte, data []byte, cut bool) int {
 	t.Helper()
 	n := 0
+	want := append([]byte{stream}, "00000000"...)
 	for len(data) > 0 {
 		line, rest, whole := bytes.Cut(data, []byte("\n"))
-		want := fmt.Appendf(nil, "%c%08d", stream, n+1)
+		increment(want)
 		if !whole && cut && bytes.HasPrefix(want, line) {
 			return n
 		}
