@@ -12,7 +12,10 @@ import (
 // ordinary are names of users without rights whose lot is tried when root runs the tests; the last is everywhere.
 func ordinary() []string { return []string{"t-soak", "nobody"} }
 
-// TestAsUser does it all again as an ordinary user.
+// asUser are the tests that are done again.
+const asUser = "^Test(Kills|FastCommands|ClientLeaves|StopSurvives|LongHome|StartedOnce|TwoDestroys|ExecIsHungUp)$"
+
+// TestAsUser does some of it again as an ordinary user.
 func TestAsUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: it becomes an ordinary user")
@@ -47,8 +50,8 @@ func TestAsUser(t *testing.T) {
 	if err := copyProgram(programs.path(talkerName), self); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self, "-test.v", "-test.timeout=10m", "-test.parallel="+strconv.Itoa(worlds), "-test.skip=RaceBuild")
-	cmd.Dir = dir
+	cmd := exec.Command(self, "-test.v", "-test.timeout=10m", "-test.parallel="+strconv.Itoa(worlds), "-test.run="+asUser)
+	cmd.Dir = dir // it can be read by that user, which the present one need not be
 	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+dir, "USER="+who.Username, envMoat+"="+programs.path(moatName), "MOAT_SOAK=")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 	text, err := cmd.CombinedOutput()
