@@ -265,21 +265,41 @@ func doSees(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func doBegun(ts *testscript.TestScript, neg bool, args []string) {
-	must(ts, neg, args, 1)
+	must(ts, neg, args, 2)
 	children := fmt.Sprintf("/proc/%d/task/*/children", named(ts, args[0]).cmd.Process.Pid)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(patience); ; <-tick.C {
-		files, err := filepath.Glob(children)
-		ts.Check(err)
-		for _, f := range files {
-			if b, err := os.ReadFile(f); err == nil && len(b) > 0 {
-				return
+	for deadline := time.Now().Add(patience); !opened(children, ts.MkAbs(args[1])); <-tick.C {
+		if time.Now().After(deadline) {
+			ts.Fatalf("no program that it started has %s open", args[1])
+		}
+	}
+}
+
+// opened reports whether one of the processes that are listed in files of /proc has a file open.
+func opened(lists, file string) bool {
+	names, _ := filepath.Glob(lists)
+	for _, name := range names {
+		pids, err := os.ReadFile(name) // a thread may be gone already
+		if err != nil {
+			continue
+		}
+		for _, pid := range strings.Fields(string(pids)) {
+			fds, _ := filepath.Glob("/proc/" + pid + "/fd/*")
+			for _, fd := range fds {
+				if target, err := os.Readlink(fd); err == nil && target == file {
+					return true
+				}
 			}
 		}
-		if time.Now().After(deadline) {
-			ts.Fatalf("it started no guard")
-		}
+	}
+	return false
+}
+
+func doSettled(ts *testscript.TestScript, neg bool, args []string) {
+	must(ts, neg, args, 0)
+	if left := settle(ts.Getenv("MOAT_HOME")); len(left) > 0 {
+		ts.Fatalf("these stay: %q", left)
 	}
 }
 

@@ -23,10 +23,11 @@ import (
 //	start NAME PROGRAM ARGS…  a program in the background
 //	terminal NAME PROGRAM…    a program in the background, on a terminal of its own
 //	sees NAME PATTERN         wait until what it printed matches
-//	begun NAME                wait until it has started a guard
+//	begun NAME FILE           wait until a program that it started has FILE open
 //	send NAME SIGNAL          INT, TERM, HUP, KILL, STOP or CONT
 //	type NAME TEXT            type on its terminal; TEXT is the inside of a Go string
 //	ends NAME CODE            wait until it exits with CODE; stdout and stderr are then what it printed
+//	settled                   wait until no run has a supervisor
 //	json PATH VALUE           stdout is JSON that has VALUE, as JSON, at a path such as 0.command.1; . is all of it
 //	fields PATH NAMES         the object there has exactly these fields, in this order
 //	hold FILE, release FILE   take and give back the lock that moat takes on a file
@@ -140,7 +141,7 @@ func runScripts(t *testing.T, bin, scripts string) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"moat": doMoat, "exit": doExit, "until": doUntil,
-			"start": doStart, "terminal": doTerminal, "sees": doSees, "begun": doBegun, "send": doSend, "type": doType, "ends": doEnds,
+			"start": doStart, "terminal": doTerminal, "sees": doSees, "begun": doBegun, "settled": doSettled, "send": doSend, "type": doType, "ends": doEnds,
 			"json": doJSON, "fields": doFields,
 			"hold": doHold, "release": doRelease,
 		},
@@ -165,15 +166,20 @@ func tidy(t *testing.T, bin, home string, j *jobs) {
 	if ids := strings.Fields(moat("list", "-aq")); len(ids) > 0 {
 		moat(append([]string{"destroy", "-f"}, ids...)...)
 	}
+	if left := settle(home); len(left) > 0 {
+		t.Errorf("processes are left: %q", left)
+	}
+}
+
+// settle waits until the home has no supervisors, and returns those that stay.
+func settle(home string) []string {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.Now().Add(patience)
-	for left := processesOf(home); len(left) > 0; left = processesOf(home) {
-		if time.Now().After(deadline) {
-			t.Errorf("processes are left: %q", left)
-			return
+	for deadline := time.Now().Add(patience); ; <-tick.C {
+		left := processesOf(home)
+		if len(left) == 0 || time.Now().After(deadline) {
+			return left
 		}
-		<-tick.C
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -62,12 +61,15 @@ func (app *App) destroy(c *cobra.Command, force bool, refs []string) error {
 // told to end it, if that is wanted.
 func (app *App) unreadable(ctx context.Context, home *run.Home, damaged *run.DamagedError, force bool) (run.Record, error) {
 	rec := run.Record{ID: damaged.ID, State: run.Lost}
-	locked, err := run.Locked(filepath.Join(home.Dir(rec.ID), run.FileLock))
-	if err != nil || !locked {
+	waiting, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := app.waitReleased(waiting, home, rec.ID)
+	if !errors.Is(err, context.DeadlineExceeded) {
 		return rec, err
 	}
 	if !force {
-		return rec, &exitError{code: codeFailure, err: fmt.Errorf("%w; it may still be going on", damaged), hint: "moat destroy -f " + rec.ID}
+		err := fmt.Errorf("%s: %s is damaged, and a supervisor still looks after the run", rec.ID, damaged.Path)
+		return rec, &exitError{code: codeFailure, err: err, hint: "moat destroy -f " + rec.ID}
 	}
 	client := api.NewClient(home.Dir(rec.ID))
 	defer client.Close()

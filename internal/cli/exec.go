@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"strings"
 	"syscall"
 
@@ -43,7 +44,7 @@ Flags come before the run.`,
 	c.Flags().BoolVarP(&o.interactive, "interactive", "i", false, "forward standard input")
 	c.Flags().VarPF(&o.tty, "tty", "t", "give it a terminal (default with -i on a terminal)").NoOptDefVal = "true"
 	c.Flags().StringArrayVarP(&o.env, "env", "e", nil, "set `KEY=VALUE`, or pass KEY on (repeat)")
-	c.Flags().StringVarP(&o.dir, "workdir", "w", "", "start in `DIR`, inside")
+	c.Flags().StringVarP(&o.dir, "workdir", "w", "", "start in `DIR` in the sandbox (default and base: /workspace)")
 	c.Flags().SetInterspersed(false)
 	return c
 }
@@ -77,6 +78,9 @@ func (app *App) exec(c *cobra.Command, o *execOptions, args []string) error {
 	if run.Ask(run.VerbExec, rec.State).Answer == run.Refused {
 		return &run.StateError{Verb: run.VerbExec, Record: rec}
 	}
+	if o.dir != "" {
+		req.Dir = inside(o.dir, rec.Plan.WorkDir)
+	}
 	e := &execution{app: app}
 	release, err := e.equip(c.Context(), home, o, &req)
 	if err == nil {
@@ -87,7 +91,7 @@ func (app *App) exec(c *cobra.Command, o *execOptions, args []string) error {
 
 // execRequest is what the flags ask for.
 func (app *App) execRequest(c *cobra.Command, o *execOptions, command []string) (api.Exec, error) {
-	req := api.Exec{Args: command, Dir: o.dir, Stdin: o.interactive}
+	req := api.Exec{Args: command, Stdin: o.interactive}
 	req.TTY = o.interactive && app.stdin() == plan.StdinTerminal
 	if o.tty.value != nil {
 		req.TTY = *o.tty.value
@@ -157,6 +161,14 @@ func (e *execution) start(ctx context.Context, home *run.Home, rec run.Record, r
 		err = cmp.Or(err, e.screen.end(true))
 	}
 	return err
+}
+
+// inside makes a path in the sandbox absolute. It has slashes, whatever this system has.
+func inside(dir, base string) string {
+	if path.IsAbs(dir) {
+		return dir
+	}
+	return path.Join(base, dir)
 }
 
 // execution is a client of one exec'ed command. Signals belong to it while it lives: they are passed on.

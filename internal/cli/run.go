@@ -42,12 +42,6 @@ command's code. SIGTERM and SIGHUP detach at once. Interrupted before the comman
   moat run ./project -d --name tests -- npm test
   echo hello | moat run -i -- cat`,
 		RunE: func(c *cobra.Command, args []string) error { return app.run(c, &o, args) },
-		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			if c.ArgsLenAtDash() >= 0 || len(args) > 0 {
-				return nil, cobra.ShellCompDirectiveDefault
-			}
-			return nil, cobra.ShellCompDirectiveFilterDirs
-		},
 	}
 	f := c.Flags()
 	f.StringVarP(&o.name, "name", "n", "", "`NAME` of the run (default: a made-up one)")
