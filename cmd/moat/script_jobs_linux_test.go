@@ -142,12 +142,20 @@ func openTerminal() (ours, theirs *os.File, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := unix.IoctlSetPointerInt(int(ours.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+	raw, err := ours.SyscallConn() // Fd would make reads block, so that Close could not end them
+	if err != nil {
 		return nil, nil, errors.Join(err, ours.Close())
 	}
-	n, err := unix.IoctlGetInt(int(ours.Fd()), unix.TIOCGPTN)
-	if err == nil {
-		theirs, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	var number int
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		failed = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0)
+		if failed == nil {
+			number, failed = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
+		}
+	})
+	if err = errors.Join(err, failed); err == nil {
+		theirs, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, ours.Close())
@@ -318,6 +326,11 @@ func doType(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	_, err = named(ts, args[0]).tty.WriteString(text)
 	ts.Check(err)
+}
+
+func doHangup(ts *testscript.TestScript, neg bool, args []string) {
+	must(ts, neg, args, 1)
+	ts.Check(named(ts, args[0]).tty.Close())
 }
 
 func doEnds(ts *testscript.TestScript, neg bool, args []string) {

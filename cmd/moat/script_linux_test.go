@@ -26,6 +26,7 @@ import (
 //	begun NAME FILE           wait until a program that it started has FILE open
 //	send NAME SIGNAL          INT, TERM, HUP, KILL, STOP or CONT
 //	type NAME TEXT            type on its terminal; TEXT is the inside of a Go string
+//	hangup NAME               take its terminal away
 //	ends NAME CODE            wait until it exits with CODE; stdout and stderr are then what it printed
 //	settled                   wait until no run has a supervisor
 //	json PATH VALUE           stdout is JSON that has VALUE, as JSON, at a path such as 0.command.1; . is all of it
@@ -141,7 +142,7 @@ func runScripts(t *testing.T, bin, scripts string) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"moat": doMoat, "exit": doExit, "until": doUntil,
-			"start": doStart, "terminal": doTerminal, "sees": doSees, "begun": doBegun, "settled": doSettled, "send": doSend, "type": doType, "ends": doEnds,
+			"start": doStart, "terminal": doTerminal, "sees": doSees, "begun": doBegun, "settled": doSettled, "send": doSend, "type": doType, "hangup": doHangup, "ends": doEnds,
 			"json": doJSON, "fields": doFields,
 			"hold": doHold, "release": doRelease,
 		},
