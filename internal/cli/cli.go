@@ -6,6 +6,8 @@
 // do the same.
 package cli
 
+//go:generate go test -run=TestCommandPages -update .
+
 import (
 	"context"
 	"errors"

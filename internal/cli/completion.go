@@ -11,10 +11,10 @@ func (app *App) completionCommand() *cobra.Command {
 		Short: "Print a script that completes moat's commands, flags and runs in a shell",
 		Long: `Print a script that lets a shell complete moat's commands, flags and the names of runs.
 
-bash (with the package bash-completion):  source <(moat completion bash)
-zsh (after compinit):                     source <(moat completion zsh)
-fish:                                     moat completion fish | source
-PowerShell:                               moat completion powershell | Out-String | Invoke-Expression`,
+    source <(moat completion bash)            # bash, with the package bash-completion
+    source <(moat completion zsh)             # zsh, after compinit
+    moat completion fish | source             # fish
+    moat completion powershell | Out-String | Invoke-Expression`,
 		Example:   "  moat completion bash > ~/.local/share/bash-completion/completions/moat",
 		ValidArgs: shells,
 		Args: func(c *cobra.Command, args []string) error {

@@ -38,13 +38,16 @@ ends it as it ends "tail -f": with 128+n.`,
 	}
 	f := c.Flags()
 	f.BoolVarP(&o.follow, "follow", "f", false, "go on with what comes")
-	f.Int64VarP(&o.lines, "lines", "n", -1, "only the last `N` lines")
+	f.Int64VarP(&o.lines, "lines", "n", 0, "only the last `N` lines")
 	f.StringVar(&o.since, "since", "", "only what came after `TIME` (RFC 3339), or in the last duration (10m)")
 	f.BoolVar(&o.timestamps, "timestamps", false, "begin each line with its time")
 	f.StringVar(&o.stream, "stream", "", "only `stdout` or stderr")
 	_ = c.RegisterFlagCompletionFunc("stream", cobra.FixedCompletions([]cobra.Completion{"stdout", "stderr"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	return c
 }
+
+// allLines is the number of lines that means all of them.
+const allLines = -1
 
 // parse checks the flags.
 func (o *logsOptions) parse(c *cobra.Command) (journal.Stream, time.Time, error) {
@@ -53,8 +56,11 @@ func (o *logsOptions) parse(c *cobra.Command) (journal.Stream, time.Time, error)
 	if !ok {
 		return 0, time.Time{}, usagef(c, "--stream %q: write stdout or stderr", o.stream)
 	}
-	if c.Flags().Changed("lines") && o.lines < 0 {
+	if o.lines < 0 {
 		return 0, time.Time{}, usagef(c, "--lines %d: write 0 or more", o.lines)
+	}
+	if !c.Flags().Changed("lines") {
+		o.lines = allLines
 	}
 	if o.since == "" {
 		return stream, time.Time{}, nil
