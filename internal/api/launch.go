@@ -31,4 +31,6 @@ type Ready struct {
 	Error string `json:"error,omitempty"`
 	Code  int    `json:"code,omitempty"` // exit code to use with Error
 	Hint  string `json:"hint,omitempty"` // what would mend it
+
+	Warnings []string `json:"warnings,omitempty"` // what is weaker than was asked for, a sentence each
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"moat/internal/api"
 	"moat/internal/config"
 	"moat/internal/run"
 )
@@ -75,10 +76,36 @@ func (app *App) attach(c *cobra.Command, o *attachOptions, args []string) error 
 	return s.attachTo(c.Context(), rec.Plan)
 }
 
-// oneRun is the run that an optional argument names, as it is true now; without one the newest (live) one.
+// waiting is the run that has waited longest for somebody.
+func (app *App) waiting(ctx context.Context, home *run.Home) (run.Record, bool) {
+	list, err := home.List(false)
+	if err != nil {
+		return run.Record{}, false
+	}
+	var longest *api.Info
+	var rec run.Record
+	for i, info := range askSupervisors(ctx, home, list.Runs) {
+		if info != nil && info.AttentionSince != nil && (longest == nil || info.AttentionSince.Before(*longest.AttentionSince)) {
+			longest, rec = info, list.Runs[i].Record
+		}
+	}
+	if longest == nil {
+		return rec, false
+	}
+	app.say("%s waits: %s", rec.Name, cut(*longest.Attention, 60))
+	return rec, true
+}
+
+// oneRun is the run that an optional argument names, as it is true now. Without one it is the one that has waited
+// longest for somebody, or else the newest: of the live ones, or of all.
 func (app *App) oneRun(ctx context.Context, home *run.Home, args []string, live bool) (run.Record, error) {
 	if len(args) > 0 {
 		return app.settled(ctx, home, args[0])
+	}
+	if live {
+		if rec, ok := app.waiting(ctx, home); ok {
+			return rec, nil
+		}
 	}
 	entry, err := home.Newest(live)
 	var missing *run.NotFoundError

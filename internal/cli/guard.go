@@ -56,6 +56,9 @@ func (app *App) startGuard(ctx context.Context, launch api.Launch) (api.Ready, e
 	if ready.Error != "" {
 		return ready, &exitError{code: ready.Code, err: errors.New(ready.Error), hint: ready.Hint}
 	}
+	for _, w := range ready.Warnings {
+		app.say("%s", plain(w))
+	}
 	return ready, nil
 }
 

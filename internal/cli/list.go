@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -60,6 +62,10 @@ type listed struct {
 	EndedAt     *time.Time     `json:"ended_at"`
 	ExitCode    *int           `json:"exit_code"`
 	Reason      *string        `json:"reason"`
+
+	// Attention says why the command seems to wait for somebody; null: it does not, or nobody knows.
+	Attention    *string    `json:"attention"`
+	LastOutputAt *time.Time `json:"last_output_at"`
 }
 
 func (app *App) list(ctx context.Context, all, asJSON bool) error {
@@ -77,21 +83,38 @@ func (app *App) list(ctx context.Context, all, asJSON bool) error {
 	if app.quiet && !asJSON {
 		return printIDs(app.Out, list.Runs)
 	}
-	clients := askClients(ctx, home, list.Runs)
+	infos := askSupervisors(ctx, home, list.Runs)
 	if asJSON {
-		return printJSON(app.Out, toListed(list.Runs, clients))
+		return printJSON(app.Out, toListed(list.Runs, infos))
 	}
 	if len(list.Runs) == 0 {
 		app.say("%s", cmp.Or(map[bool]string{true: "there are no runs"}[all], `no run is going on; "moat list -a" shows those that ended`))
 		return nil
 	}
-	w := tabwriter.NewWriter(app.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tNAME\tSTATE\tCLIENTS\tAGE\tCOMMAND")
-	for i, e := range list.Runs {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", e.ID, e.Name, stateText(e.Record), number(clients[i]),
+	return printTable(app.Out, list.Runs, infos)
+}
+
+// printTable prints a row for each run. What a command says of itself is made harmless.
+func printTable(out io.Writer, runs []run.Entry, infos []*api.Info) error {
+	var table bytes.Buffer
+	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tNAME\tSTATE\tCLIENTS\tATTENTION\tAGE\tCOMMAND")
+	for i, e := range runs {
+		clients, attention := "-", "-"
+		if infos[i] != nil {
+			clients = fmt.Sprint(infos[i].Clients)
+			if why := infos[i].Attention; why != nil {
+				attention = "waiting: " + cut(*why, 30)
+			}
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", e.ID, e.Name, stateText(e.Record), clients, attention,
 			age(time.Since(e.CreatedAt)), cut(strings.Join(e.Plan.Command, " "), 50))
 	}
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("print table: %w", err)
+	}
+	_, err := table.WriteTo(out)
+	return err
 }
 
 // printIDs prints one id a line, for other commands.
@@ -124,15 +147,18 @@ func (app *App) listSettled(ctx context.Context, home *run.Home, all bool) (run.
 		})
 	}
 	adopters.Wait()
-	if adopted || !all {
+	if adopted {
 		return home.List(all)
+	}
+	if !all {
+		list.Runs = slices.DeleteFunc(list.Runs, func(e run.Entry) bool { return e.State.Final() })
 	}
 	return list, nil
 }
 
-// askClients asks the supervisors of live runs how many clients they have, all at once. Nil is an unknown number.
-func askClients(ctx context.Context, home *run.Home, runs []run.Entry) []*int {
-	clients := make([]*int, len(runs))
+// askSupervisors asks those of live runs what only they know, all at once. Nil is no answer.
+func askSupervisors(ctx context.Context, home *run.Home, runs []run.Entry) []*api.Info {
+	infos := make([]*api.Info, len(runs))
 	var askers sync.WaitGroup
 	for i, e := range runs {
 		if !e.State.Live() {
@@ -144,25 +170,28 @@ func askClients(ctx context.Context, home *run.Home, runs []run.Entry) []*int {
 			ctx, cancel := context.WithTimeout(ctx, askTimeout)
 			defer cancel()
 			if info, err := client.Info(ctx); err == nil {
-				clients[i] = &info.Clients
+				infos[i] = &info
 			}
 		})
 	}
 	askers.Wait()
-	return clients
+	return infos
 }
 
 // askTimeout bounds what a listing waits for a supervisor: it is either there or being replaced.
 const askTimeout = time.Second
 
-func toListed(runs []run.Entry, clients []*int) []listed {
+func toListed(runs []run.Entry, infos []*api.Info) []listed {
 	out := make([]listed, len(runs))
 	for i, e := range runs {
 		zero := 0
 		out[i] = listed{
 			ID: e.ID, Name: e.Name, State: e.State, Runtime: e.Plan.Runtime, Interactive: e.Plan.Interactive,
 			Workspace: e.Plan.Workspace, Command: e.Plan.Command, Grants: []string{}, Ports: map[string]int{},
-			Clients: clients[i], CreatedAt: e.CreatedAt, StartedAt: e.StartedAt, EndedAt: e.EndedAt, ExitCode: e.ExitCode,
+			CreatedAt: e.CreatedAt, StartedAt: e.StartedAt, EndedAt: e.EndedAt, ExitCode: e.ExitCode,
+		}
+		if info := infos[i]; info != nil {
+			out[i].Clients, out[i].Attention, out[i].LastOutputAt = &info.Clients, info.Attention, info.LastOutputAt
 		}
 		if e.State.Final() {
 			out[i].Clients = &zero
@@ -190,13 +219,6 @@ func stateText(r run.Record) string {
 		return fmt.Sprintf("%s (%d)", r.State, *r.ExitCode)
 	}
 	return string(r.State)
-}
-
-func number(n *int) string {
-	if n == nil {
-		return "-"
-	}
-	return fmt.Sprint(*n)
 }
 
 // age is a duration as people say it.

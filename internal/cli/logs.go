@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,9 +15,9 @@ import (
 )
 
 type logsOptions struct {
-	follow, timestamps bool
-	lines              int64
-	since, stream      string
+	follow, timestamps, raw bool
+	lines                   int64
+	since, stream           string
 }
 
 func (app *App) logsCommand() *cobra.Command {
@@ -28,7 +27,9 @@ func (app *App) logsCommand() *cobra.Command {
 		Short: "Print what a run has printed",
 		Long: `Print what a run has printed, byte for byte: of the newest run, if none is named. It needs nothing but the run's
 folder and works in every state. With -f it goes on until the run ends, and a signal
-ends it as it ends "tail -f": with 128+n.`,
+ends it as it ends "tail -f": with 128+n.
+
+Of a run with a terminal the text is printed that a person would have read there; --raw prints the bytes that drew it.`,
 		Example: `  moat logs
   moat logs -n 100 tests
   moat logs -f --timestamps --since 10m tests`,
@@ -41,6 +42,7 @@ ends it as it ends "tail -f": with 128+n.`,
 	f.Int64VarP(&o.lines, "lines", "n", 0, "only the last `N` lines")
 	f.StringVar(&o.since, "since", "", "only what came after `TIME` (RFC 3339), or in the last duration (10m)")
 	f.BoolVar(&o.timestamps, "timestamps", false, "begin each line with its time")
+	f.BoolVar(&o.raw, "raw", false, "the bytes, also of a run with a terminal")
 	f.StringVar(&o.stream, "stream", "", "only `stdout` or stderr")
 	_ = c.RegisterFlagCompletionFunc("stream", cobra.FixedCompletions([]cobra.Completion{"stdout", "stderr"}, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	return c
@@ -88,28 +90,28 @@ func (app *App) logs(c *cobra.Command, o *logsOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(home.Dir(rec.ID))
-	if err != nil {
-		return fmt.Errorf("read the run's output: %w", err)
+	s := &attachment{app: app, home: home, id: rec.ID, name: rec.Name, follows: true}
+	reader, done, err := openRecord(home, rec.ID)
+	switch {
+	case err == nil:
+		defer done()
+	case !errors.Is(err, fs.ErrNotExist): // it has not printed anything yet
+		return fmt.Errorf("logs of %s: %w", rec.ID, err)
 	}
-	defer root.Close()
+	if reader != nil && rec.Plan.TTY && !o.raw {
+		return app.terminalLog(c.Context(), s, reader, rec, o, since)
+	}
 	out := &logWriter{out: app.Out, stream: stream}
 	if o.timestamps {
 		out.stamper = journal.NewStamper(app.Out)
 	}
-	next := int64(0)
-	reader, err := journal.OpenReader(root)
-	if err == nil {
-		defer reader.Close()
-		next, err = out.recorded(reader, o.lines, since)
-	} else if errors.Is(err, fs.ErrNotExist) {
-		err = nil // it has not printed anything yet
-	}
-	if err != nil {
-		return fmt.Errorf("logs of %s: %w", rec.ID, err)
+	if reader != nil {
+		if s.from, err = out.recorded(reader, o.lines, since); err != nil {
+			return fmt.Errorf("logs of %s: %w", rec.ID, err)
+		}
 	}
 	if o.follow && rec.State.Live() {
-		s := &attachment{app: app, home: home, id: rec.ID, name: rec.Name, from: next, output: out.live, follows: true}
+		s.output = out.live
 		err = s.attach(c.Context())
 		var exit *exitError
 		if errors.As(err, &exit) {

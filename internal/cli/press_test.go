@@ -64,7 +64,7 @@ func TestDetach(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var said strings.Builder
 				signals := make(chan os.Signal, 1)
-				s := &session{app: &App{Err: &said}, window: 700 * time.Millisecond, signals: signals, follows: test.follows}
+				s := &attachment{app: &App{Err: &said}, window: 700 * time.Millisecond, signals: signals, follows: test.follows}
 				ctx, cancel := context.WithCancelCause(t.Context())
 				start := time.Now()
 				signals <- test.sig

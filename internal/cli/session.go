@@ -327,7 +327,9 @@ func (app *App) endedAs(rec run.Record) error {
 func (app *App) ended(name string, state run.State, reason string, code int) error {
 	switch state {
 	case run.Exited:
-		// The command's own output and code say all.
+		if reason != "" {
+			app.say("%s", plain(reason))
+		}
 	case run.Stopped:
 		app.say("run %s was stopped", name)
 	default:

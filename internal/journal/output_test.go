@@ -209,7 +209,7 @@ func TestLongLineInChunks(t *testing.T) {
 	}
 	var sum countingWriter
 	sum.w = writerFunc(func(b []byte) (int, error) { return len(b), nil })
-	if n, err := r.CopyTo(&sum, CopyOptions{To: r.End(), Timestamps: true}); err != nil || n != sum.n || n != r.End()+3*int64(len(stampLayout)) {
+	if n, err := r.CopyTo(&sum, CopyOptions{To: r.End(), Timestamps: true}); err != nil || n != sum.n || n != r.End()+3*int64(len(StampLayout)) {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// stampLayout is RFC 3339 in UTC with a fixed width, so that lines sort by it.
-const stampLayout = "2006-01-02T15:04:05.000000000Z "
+// StampLayout is RFC 3339 in UTC with a fixed width, so that lines sort by it.
+const StampLayout = "2006-01-02T15:04:05.000000000Z "
 
 // maxHeld is how many bytes a Stamper keeps of other streams while a line is not finished; a chunk costs heldCost more.
 const (
@@ -93,7 +93,7 @@ func (s *Stamper) begin(c Chunk) error {
 		delete(s.broken, c.Stream)
 	}
 	if s.prefix == nil || !s.stamped.Equal(s.began) {
-		s.prefix = s.began.UTC().AppendFormat(s.prefix[:0], stampLayout)
+		s.prefix = s.began.UTC().AppendFormat(s.prefix[:0], StampLayout)
 		s.stamped = s.began
 	}
 	_, err := s.w.Write(s.prefix)

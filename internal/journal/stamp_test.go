@@ -93,10 +93,10 @@ func TestStamperKeepsEveryStream(t *testing.T) {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(b.String()) {
-			if _, err := time.Parse(stampLayout, line[:len(stampLayout)]); err != nil {
+			if _, err := time.Parse(StampLayout, line[:len(StampLayout)]); err != nil {
 				t.Fatal(err)
 			}
-			if rest := line[len(stampLayout):]; strings.Contains(rest, "s") && strings.Contains(rest, "E") {
+			if rest := line[len(StampLayout):]; strings.Contains(rest, "s") && strings.Contains(rest, "E") {
 				t.Fatalf("two streams in one line: %q", rest)
 			}
 		}

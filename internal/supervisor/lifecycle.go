@@ -116,7 +116,19 @@ func (s *supervisor) tryStart(ctx context.Context) error {
 	if err := s.link.connect(ctx); err != nil {
 		return fmt.Errorf("reach the sandbox: %w", err)
 	}
+	if report, err := s.Runtime.Report(ctx, s.ref()); err == nil {
+		s.warnings = report.Warnings
+	}
 	return s.spawn(ctx)
+}
+
+// outOfMemory tells if the kernel ended processes of the sandbox because its memory limit was reached; "" if not.
+func (s *supervisor) outOfMemory(ctx context.Context) string {
+	report, err := s.Runtime.Report(ctx, s.ref())
+	if err != nil || report.OOMKills == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the memory limit was reached %d times, and the kernel ended a process each time", report.OOMKills)
 }
 
 // spec is what the plan asks of the runtime.
@@ -260,9 +272,12 @@ func (s *supervisor) finish(how run.Event, exit line.Exit, reason string) error 
 
 // vanished finishes a run whose guest is gone without a word while it was supervised. If that was our doing, it was
 // the end of a stop.
-func (s *supervisor) vanished() error {
+func (s *supervisor) vanished(ctx context.Context) error {
 	if s.stop.removed.Load() {
 		return s.finish(run.EventEnd, line.Exit{Code: 128 + sigKILL, Signal: sigKILL}, "its guest did not answer, so its sandbox was removed")
+	}
+	if reason := s.outOfMemory(ctx); reason != "" {
+		return s.finish(run.EventError, line.Exit{}, reason)
 	}
 	return s.finish(run.EventError, line.Exit{}, "the sandbox ended without telling how its command ended: it was killed from outside, or ran out of memory")
 }

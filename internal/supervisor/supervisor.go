@@ -55,6 +55,7 @@ type supervisor struct {
 	output   *journal.Output
 	terminal *terminal // nil if the run has none
 	link     *link     // nil until there is a sandbox
+	warnings []string  // about a start that succeeded
 	missing  uint64    // bytes of output that could not be recorded; of the goroutine that receives from the guest
 
 	stop    stopper
@@ -167,9 +168,9 @@ func (s *supervisor) pump(ctx context.Context) error {
 		end, err := s.link.receive(ctx)
 		switch {
 		case err == nil:
-			return s.finish(run.EventEnd, end, "")
+			return s.finish(run.EventEnd, end, s.outOfMemory(ctx))
 		case errors.Is(err, sandbox.ErrGone):
-			return s.vanished()
+			return s.vanished(ctx)
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}
@@ -184,7 +185,7 @@ func (s *supervisor) pump(ctx context.Context) error {
 			return err
 		}
 		if err := s.link.connect(ctx); errors.Is(err, sandbox.ErrGone) {
-			return s.vanished()
+			return s.vanished(ctx)
 		} else if err != nil {
 			return err
 		}
@@ -200,7 +201,7 @@ func (s *supervisor) tell(r api.Ready) {
 		return
 	}
 	rec := s.Folder.Record()
-	r.ID, r.Name = rec.ID, rec.Name
+	r.ID, r.Name, r.Warnings = rec.ID, rec.Name, s.warnings
 	tell(s.Answer, r)
 	s.Answer = nil
 }

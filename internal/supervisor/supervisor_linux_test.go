@@ -178,7 +178,7 @@ func TestForcedEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.force(t.Context())
-	if err := s.vanished(); err != nil {
+	if err := s.vanished(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	rec := s.Folder.Record()

@@ -55,20 +55,24 @@ func dumpScreen(t *Terminal, s *screen, name string, f func(string, ...any)) {
 			break
 		}
 		r := s.row(y)
-		dumpRow(t, fmt.Sprintf("%s %d", name, y), r.cells, r.trimmed(), r.wrapped && y < s.rows-1, r.size, &t.clusters, f)
+		f("%s %d %s", name, y, dumpRow(t, dumped{r.cells[:r.trimmed()], r.wrapped && y < s.rows-1, r.size}, &t.clusters))
 	}
 }
 
-func dumpRow(t *Terminal, name string, cells []cell, n int, wrapped bool, size lineSize, cl *clusterTable, f func(string, ...any)) {
-	if n == 0 && !wrapped && size == lineSingle {
-		return
-	}
+// dumped is a row without the blanks at its end.
+type dumped struct {
+	cells   []cell
+	wrapped bool
+	size    lineSize
+}
+
+func dumpRow(t *Terminal, r dumped, cl *clusterTable) string {
 	var b strings.Builder
-	style := ""
-	for n > 0 && wrapped && cells[n-1].ch == 0 && cells[n-1].bg == 0 && cells[n-1].attr&attrTail == 0 {
-		n-- // painted as a blank where terminals may differ about the wide character after it
+	style, cells := "", r.cells
+	for n := len(cells); n > 0 && r.wrapped && cells[n-1].ch == 0 && cells[n-1].bg == 0 && cells[n-1].attr&attrTail == 0; n-- {
+		cells = cells[:n-1] // painted as a blank where terminals may differ about the wide character after it
 	}
-	for _, c := range cells[:n] {
+	for _, c := range cells {
 		if s := dumpStyle(t, c); s != style {
 			fmt.Fprintf(&b, "{%s}", s)
 			style = s
@@ -81,14 +85,14 @@ func dumpRow(t *Terminal, name string, cells []cell, n int, wrapped bool, size l
 			b.Write(cl.appendText(nil, c.ch))
 		}
 	}
-	f("%s %q wrapped %v size %d", name, b.String(), wrapped, size)
+	return fmt.Sprintf("%q wrapped %v size %d", b.String(), r.wrapped, r.size)
 }
 
 func dumpHistory(t *Terminal, f func(string, ...any)) {
 	var cl clusterTable
 	n := 0
 	w := rewrapper{cols: t.cols, emit: func(r row) {
-		dumpRow(t, fmt.Sprintf("history %d", n), r.cells, r.trimmed(), r.wrapped, r.size, &cl, f)
+		f("history %d %s", n, dumpRow(t, dumped{r.cells[:r.trimmed()], r.wrapped, r.size}, &cl))
 		n++
 	}}
 	for i := range t.hist.n {
