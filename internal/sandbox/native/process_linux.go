@@ -121,12 +121,16 @@ func (p process) alive() (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}
-	n, err := unix.Poll(fds, 0)
-	if err != nil && !errors.Is(err, unix.EINTR) {
-		return false, fmt.Errorf("poll process %d: %w", p.PID, err)
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}, 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return false, fmt.Errorf("poll process %d: %w", p.PID, err)
+		}
+		return n == 0, nil
 	}
-	return n == 0, nil
 }
 
 // end kills p and waits until it, and with it everything in its PID namespace, has ended.
