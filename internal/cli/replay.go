@@ -42,9 +42,9 @@ others play; "-" is standard output.`,
 		RunE:              func(c *cobra.Command, args []string) error { return app.replay(c, o, args) },
 	}
 	f := c.Flags()
-	f.Float64Var(&o.speed, "speed", 1, "how many times faster than it was")
-	f.Float64Var(&o.idle, "idle-limit", 0, "longest pause, in seconds of the recording (0: as it was)")
-	f.StringVar(&o.cast, "cast", "", "write an asciicast to this file instead of playing")
+	f.Float64Var(&o.speed, "speed", 1, "play it `N` times as fast as it was")
+	f.Float64Var(&o.idle, "idle-limit", 0, "make no pause longer than `S` seconds of the recording (0: as it was)")
+	f.StringVar(&o.cast, "cast", "", "write an asciicast to `FILE` instead of playing")
 	f.BoolVar(&o.v3, "v3", false, "with --cast: version 3 of the format, not 2")
 	return c
 }
