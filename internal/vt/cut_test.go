@@ -8,18 +8,19 @@ import (
 )
 
 // checkCuts cuts data at every step bytes.
-func checkCuts(t *testing.T, cols, rows int, data []byte, step int) {
+func checkCuts(t *testing.T, r recording, step int) {
 	t.Helper()
-	for cut := 0; cut <= len(data) && !t.Failed(); cut += step {
-		checkCut(t, cols, rows, data, cut)
+	for cut := 0; cut <= len(r.data) && !t.Failed(); cut += step {
+		checkCut(t, r, cut)
 	}
 }
 
 // checkCut checks that a terminal which got a snapshot after cut bytes is in
 // the same state as the one it was taken of, then and after the rest.
-func checkCut(t *testing.T, cols, rows int, data []byte, cut int) {
+func checkCut(t *testing.T, r recording, cut int) {
 	t.Helper()
-	a := New(cols, rows, Options{})
+	data := r.data
+	a := New(r.cols, r.rows, Options{})
 	a.Write(data[:cut])
 	b := restored(a)
 	if d := cmp.Diff(dump(a), dump(b)); d != "" {
@@ -38,7 +39,7 @@ func tail(b []byte) []byte { return b[max(0, len(b)-60):] }
 // TestCutCases cuts every small case at every byte.
 func TestCutCases(t *testing.T) {
 	for _, c := range readCases(t) {
-		t.Run(c.name, func(t *testing.T) { checkCuts(t, c.cols, c.rows, c.data, 1) })
+		t.Run(c.name, func(t *testing.T) { checkCuts(t, recording{c.name, c.cols, c.rows, c.data}, 1) })
 	}
 }
 
@@ -52,7 +53,7 @@ func TestCutMixed(t *testing.T) {
 			data = append(data, cases[rnd.IntN(len(cases))].data...)
 		}
 		size := cases[rnd.IntN(len(cases))]
-		checkCuts(t, size.cols, max(size.rows, 2), data, 1+rnd.IntN(len(data)))
+		checkCuts(t, recording{"", size.cols, max(size.rows, 2), data}, 1+rnd.IntN(len(data)))
 		if t.Failed() {
 			t.Fatalf("size %dx%d, data %q", size.cols, size.rows, data)
 		}

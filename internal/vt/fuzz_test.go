@@ -83,7 +83,7 @@ func FuzzWrite(f *testing.F) {
 func FuzzSnapshot(f *testing.F) {
 	addSeeds(f, func(b []byte) { f.Add(b, uint16(len(b)/2), uint8(12), uint8(6)) })
 	f.Fuzz(func(t *testing.T, data []byte, cut uint16, cols, rows uint8) {
-		checkCut(t, max(int(cols)%40, 2), max(int(rows)%20, 2), data, min(int(cut), len(data)))
+		checkCut(t, recording{"", max(int(cols)%40, 2), max(int(rows)%20, 2), data}, min(int(cut), len(data)))
 	})
 }
 

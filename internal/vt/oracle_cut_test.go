@@ -11,16 +11,17 @@ type cutScore struct{ same, all int }
 
 func (c cutScore) percent() float64 { return 100 * float64(c.same) / float64(max(c.all, 1)) }
 
-// tryCut runs one cut in o against whole, what o shows after all of data.
-func (c *cutScore) tryCut(t *testing.T, o oracle, whole seen, name string, cols, rows int, data []byte, cut int) {
+// tryCut runs one cut of r in o, against whole, what o shows after all of it.
+func (c *cutScore) tryCut(t *testing.T, o oracle, whole seen, r recording, cut int) {
 	t.Helper()
-	a := New(cols, rows, Options{})
+	data := r.data
+	a := New(r.cols, r.rows, Options{})
 	a.Write(data[:cut])
 	resumed := append(a.Snapshot(SnapshotOptions{}), a.Pending()...)
 	resumed = append(resumed, data[cut:]...)
-	got, err := o.run(cols, rows, step{data: resumed})
+	got, err := o.run(r.cols, r.rows, step{data: resumed})
 	if err != nil {
-		t.Fatalf("%s: %s: %v", o.name(), name, err)
+		t.Fatalf("%s: %s: %v", o.name(), r.name, err)
 	}
 	a.Write(data[cut:])
 	for y := range whole.Wrapped { // xterm.js ends a wrapped line at an explicit line feed, tmux does not
@@ -32,7 +33,7 @@ func (c *cutScore) tryCut(t *testing.T, o oracle, whole seen, name string, cols,
 	if d := between(got, whole); len(d) == 0 {
 		c.same++
 	} else {
-		t.Logf("%s: %s: cut %d of %q: %d differences: %s", o.name(), name, cut, tail(data), len(d), d[0])
+		t.Logf("%s: %s: cut %d of %q: %d differences: %s", o.name(), r.name, cut, tail(data), len(d), d[0])
 	}
 }
 
@@ -48,7 +49,7 @@ func TestOracleCutCases(t *testing.T) {
 				t.Fatalf("%s: %s: %v", o.name(), c.name, err)
 			}
 			for range 3 {
-				score.tryCut(t, o, whole, c.name, c.cols, c.rows, c.data, rnd.IntN(len(c.data)+1))
+				score.tryCut(t, o, whole, recording{c.name, c.cols, c.rows, c.data}, rnd.IntN(len(c.data)+1))
 			}
 		}
 		t.Logf("%s: %d of %d cuts, %.2f %%", o.name(), score.same, score.all, score.percent())

@@ -128,7 +128,7 @@ func TestCutRecordings(t *testing.T) {
 	for _, r := range readRecordings(t) {
 		t.Run(r.name, func(t *testing.T) {
 			for range 40 {
-				checkCut(t, r.cols, r.rows, r.data, rnd.IntN(len(r.data)+1))
+				checkCut(t, r, rnd.IntN(len(r.data)+1))
 			}
 		})
 	}
@@ -149,7 +149,7 @@ func TestOracleCutRecordings(t *testing.T) {
 					t.Fatalf("%s: %s: %v", o.name(), r.name, err)
 				}
 				for _, cut := range []int{end, rnd.IntN(end + 1), max(0, end-rnd.IntN(300))} {
-					score.tryCut(t, o, whole, r.name, r.cols, r.rows, r.data[:end], cut)
+					score.tryCut(t, o, whole, recording{r.name, r.cols, r.rows, r.data[:end]}, cut)
 				}
 			}
 		}

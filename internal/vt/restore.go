@@ -157,7 +157,7 @@ func (p *painter) tabStops() {
 // XTSAVE has saved, then margins, which need mode 69 and go home.
 func (p *painter) modes() {
 	t := p.t
-	for i, m := range modeNumbers {
+	for i, m := range modeNumbers() {
 		bit := modeSet(1) << i
 		now := defaultModes
 		now.set(modeGraphemes, p.graphemes)

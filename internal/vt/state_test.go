@@ -55,24 +55,23 @@ func dumpScreen(t *Terminal, s *screen, name string, f func(string, ...any)) {
 			break
 		}
 		r := s.row(y)
-		f("%s %d %s", name, y, dumpRow(t, dumped{r.cells[:r.trimmed()], r.wrapped && y < s.rows-1, r.size}, &t.clusters))
+		shown := *r
+		shown.wrapped = r.wrapped && y < s.rows-1
+		dumpRow(t, fmt.Sprintf("%s %d", name, y), &shown, &t.clusters, f)
 	}
 }
 
-// dumped is a row without the blanks at its end.
-type dumped struct {
-	cells   []cell
-	wrapped bool
-	size    lineSize
-}
-
-func dumpRow(t *Terminal, r dumped, cl *clusterTable) string {
+func dumpRow(t *Terminal, name string, r *row, cl *clusterTable, f func(string, ...any)) {
+	cells, n, wrapped, size := r.cells, r.trimmed(), r.wrapped, r.size
+	if n == 0 && !wrapped && size == lineSingle {
+		return
+	}
 	var b strings.Builder
-	style, cells := "", r.cells
-	for n := len(cells); n > 0 && r.wrapped && cells[n-1].ch == 0 && cells[n-1].bg == 0 && cells[n-1].attr&attrTail == 0; n-- {
-		cells = cells[:n-1] // painted as a blank where terminals may differ about the wide character after it
+	style := ""
+	for n > 0 && wrapped && cells[n-1].ch == 0 && cells[n-1].bg == 0 && cells[n-1].attr&attrTail == 0 {
+		n-- // painted as a blank where terminals may differ about the wide character after it
 	}
-	for _, c := range cells {
+	for _, c := range cells[:n] {
 		if s := dumpStyle(t, c); s != style {
 			fmt.Fprintf(&b, "{%s}", s)
 			style = s
@@ -85,14 +84,14 @@ func dumpRow(t *Terminal, r dumped, cl *clusterTable) string {
 			b.Write(cl.appendText(nil, c.ch))
 		}
 	}
-	return fmt.Sprintf("%q wrapped %v size %d", b.String(), r.wrapped, r.size)
+	f("%s %q wrapped %v size %d", name, b.String(), wrapped, size)
 }
 
 func dumpHistory(t *Terminal, f func(string, ...any)) {
 	var cl clusterTable
 	n := 0
 	w := rewrapper{cols: t.cols, emit: func(r row) {
-		f("history %d %s", n, dumpRow(t, dumped{r.cells[:r.trimmed()], r.wrapped, r.size}, &cl))
+		dumpRow(t, fmt.Sprintf("history %d", n), &r, &cl, f)
 		n++
 	}}
 	for i := range t.hist.n {
