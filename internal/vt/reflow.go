@@ -17,9 +17,7 @@ func (w *rewrapper) fits(c cell) bool {
 
 // add appends the cells of a row to the current line.
 func (w *rewrapper) add(cells []cell) {
-	if n := len(w.line); n > 0 && len(cells) > 0 && isRoom(w.line[n-1], cells[0]) {
-		w.line = w.line[:n-1]
-	}
+	w.line = dropRoom(w.line, cells)
 	for i := 0; i < len(cells); i++ {
 		c := cells[i]
 		switch {
@@ -37,6 +35,14 @@ func (w *rewrapper) add(cells []cell) {
 // because next did not fit.
 func isRoom(c, next cell) bool {
 	return c == (cell{}) && next.attr&attrWide != 0
+}
+
+// dropRoom is line without such a blank at its end, if next goes on with it.
+func dropRoom(line, next []cell) []cell {
+	if n := len(line); n > 0 && len(next) > 0 && isRoom(line[n-1], next[0]) {
+		return line[:n-1]
+	}
+	return line
 }
 
 // end ends the line; wrapped if it goes on in a row that somebody else paints.
@@ -64,8 +70,11 @@ func (t *Terminal) Resize(cols, rows int) {
 	t.last.valid = false
 	onMain := t.cur == &t.main
 	cursor := point{t.x, t.y}
-	if !onMain {
+	switch {
+	case !onMain:
 		cursor = point{t.main.saved.x, t.main.saved.y}
+	case t.pending:
+		cursor.x++
 	}
 	cursor = t.resizeMain(cols, rows, cursor)
 	shift := 0
@@ -77,23 +86,13 @@ func (t *Terminal) Resize(cols, rows int) {
 	defaultTabs(tabs, len(t.tabs))
 	t.cols, t.rows, t.tabs = cols, rows, tabs
 	t.resetMargins()
-	if onMain {
-		t.setResizedCursor(cursor)
-	} else {
-		t.setResizedCursor(point{t.x, t.y - shift})
-	}
 	t.alt.cols, t.alt.rows = cols, rows
-	t.reportResize()
-}
-
-// setResizedCursor keeps a pending wrap where the cursor is still at the edge.
-func (t *Terminal) setResizedCursor(p point) {
-	pending := t.pending
-	t.moveTo(p.x, p.y)
-	t.pending = pending && t.x == t.cols-1
-	if pending && p.x < t.cols-1 {
-		t.x++
+	if !onMain {
+		cursor = point{t.x, t.y - shift}
 	}
+	t.moveTo(cursor.x, cursor.y)
+	t.pending = onMain && cursor.x >= cols && t.cur.row(t.y).trimmed() == cols
+	t.reportResize()
 }
 
 // point is a position on a screen.

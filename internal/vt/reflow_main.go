@@ -130,7 +130,7 @@ func (t *Terminal) rewrap(lines []row, cols, rows int, cursor point) ([]row, poi
 	}
 	s := &t.main.saved
 	s.x, s.y = min(marks[1].x, cols-1), max(marks[1].y+shift, 0)
-	return out, point{min(marks[0].x, cols-1), max(marks[0].y+shift, 0)}
+	return out, point{marks[0].x, max(marks[0].y+shift, 0)}
 }
 
 func (r *row) isBlank() bool { return r.trimmed() == 0 && !r.wrapped }
@@ -144,7 +144,8 @@ func (t *Terminal) popStraddling() []cell {
 	}
 	var cells []cell
 	for i := len(recs) - 1; i >= 0; i-- {
-		cells = recs[i].unpack(cells, &t.clusters)
+		row := recs[i].unpack(nil, &t.clusters)
+		cells = append(dropRoom(cells, row), row...)
 	}
 	return cells
 }
@@ -191,10 +192,8 @@ func (l *layout) line(rows []row, y int, head []cell) {
 		n := r.trimmed()
 		if r.wrapped {
 			n = len(r.cells)
-			if k+1 < len(rows) && isRoom(r.cells[n-1], rows[k+1].cells[0]) {
-				n--
-			}
 		}
+		cells = dropRoom(cells, r.cells[:n])
 		for i, m := range l.marks {
 			if m.y == y+k {
 				offsets[i] = len(cells) + m.x
@@ -221,7 +220,7 @@ func locate(rows []row, off, first int) point {
 			n--
 		}
 		if off < n || k == len(rows)-1 {
-			return point{off, first + k}
+			return point{off, first + k} // may be the column after the last one
 		}
 		off -= n
 	}

@@ -106,9 +106,16 @@ func observe(t *Terminal) seen {
 		s.Rows = append(s.Rows, row)
 		s.Wrapped[y] = t.Wrapped(y)
 	}
+	var cl clusterTable
+	w := rewrapper{cols: t.cols, emit: func(r row) { // as it shows at this width
+		s.Scrollback = append(s.Scrollback, strings.TrimRight(string(appendCells(nil, r.cells, &cl)), " "))
+	}}
 	for i := range t.hist.n {
-		text, _ := t.AppendScrollback(nil, i)
-		s.Scrollback = append(s.Scrollback, strings.TrimRight(string(text), " "))
+		rec := t.hist.at(i)
+		w.add(rec.unpack(nil, &cl))
+		if !rec.wrapped || i == t.hist.n-1 {
+			w.end(false)
+		}
 	}
 	has := t.modes.has
 	s.Modes = seenModes{
