@@ -210,12 +210,40 @@ func (t *Terminal) repeat(n int) {
 	if !l.valid {
 		return
 	}
-	w := 1
-	if l.cell.attr&attrWide != 0 {
-		w = 2
-	}
-	for range min(n, t.cols*t.rows) {
-		t.put(l.cell.ch, w)
+	n = min(n, t.cols*t.rows)
+	switch {
+	case l.cell.attr&attrWide != 0:
+		for range n {
+			t.put(l.cell.ch, 2)
+		}
+	case t.modes.has(modeInsert):
+		for range n {
+			t.put(l.cell.ch, 1)
+		}
+	default:
+		t.repeatNarrow(l.cell.ch, n)
 	}
 	t.last.valid = false
+}
+
+// repeatNarrow writes n times a character of one column.
+func (t *Terminal) repeatNarrow(ch uint32, n int) {
+	c := t.pen
+	c.ch = ch
+	for n > 0 {
+		if t.pending {
+			t.wrap()
+		}
+		edge := t.rightEdge()
+		k := min(n, edge+1-t.x)
+		r := t.cur.row(t.y)
+		r.split(t.x, t.pen.blank())
+		r.split(t.x+k, t.pen.blank())
+		r.fill(t.x, t.x+k, c)
+		t.x += k
+		if t.x > edge {
+			t.x, t.pending = edge, true
+		}
+		n -= k
+	}
 }

@@ -88,7 +88,7 @@ func (p *painter) paintScrolling(n int) {
 		if !rec.wrapped {
 			w.end(false)
 		}
-		if temporary.full() {
+		if temporary.full() && len(w.line) == 0 {
 			temporary = clusterTable{}
 		}
 	}
