@@ -14,7 +14,8 @@ type colorSet struct {
 }
 
 // parseColor turns an X colour specification into rgb:rrrr/gggg/bbbb. Colour
-// names are refused: which they are depends on the terminal.
+// names are refused: which they are depends on the terminal. #rgb is scaled as
+// rgb:r/g/b is, which is what terminals report.
 func parseColor(s string) (string, bool) {
 	var parts []string
 	if rest, ok := strings.CutPrefix(s, "rgb:"); ok {
@@ -27,9 +28,6 @@ func parseColor(s string) (string, bool) {
 			return "", false
 		}
 		parts = []string{rest[:n], rest[n : 2*n], rest[2*n:]}
-		for i := range parts { // #rgb are the high bits (XParseColor)
-			parts[i] += strings.Repeat("0", 4-n)
-		}
 	} else {
 		return "", false
 	}
