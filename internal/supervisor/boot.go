@@ -30,17 +30,22 @@ const maxRequest = 8 << 20
 // moat program. The caller has no other goroutines and no other children.
 func GuardMain(ctx context.Context, self, version string) error {
 	answer := os.NewFile(api.FDAnswer, "answer")
-	g, folder, err := prepare(self)
+	c, err := prepare(self)
 	if err != nil {
 		tell(answer, api.Ready{State: string(run.Failed), Error: err.Error(), Code: readyCode(err)})
 		return err
 	}
-	defer folder.Close()
+	defer c.folder.Close()
+	g := c.guard
 	g.Answer = answer
 	g.Logger.Info("guard begins", "version", version, "pid", os.Getpid())
 	if err := g.Run(ctx); err != nil {
 		g.Logger.Error("guard ends", "error", err)
 		return err
+	}
+	// What killed commands have left does not have to wait until somebody cleans.
+	if swept, err := c.home.Sweep(); err != nil || len(swept) > 0 {
+		g.Logger.Info("leftovers were removed", "runs", swept, "error", err)
 	}
 	g.Logger.Info("guard ends: the run is over")
 	return nil
@@ -55,19 +60,26 @@ func readyCode(err error) int {
 	return 125
 }
 
+// charge is a run in the hands of its guard.
+type charge struct {
+	guard  *Guard
+	home   *run.Home
+	folder *run.Folder
+}
+
 // prepare reads the request and makes the run's folder, lock and socket.
-func prepare(self string) (*Guard, *run.Folder, error) {
+func prepare(self string) (*charge, error) {
 	data, err := io.ReadAll(io.LimitReader(os.Stdin, maxRequest))
 	if err != nil {
-		return nil, nil, fmt.Errorf("read request: %w", err)
+		return nil, fmt.Errorf("read request: %w", err)
 	}
 	var req api.Launch
 	if err := json.Unmarshal(data, &req); err != nil {
-		return nil, nil, fmt.Errorf("read request: %w", err)
+		return nil, fmt.Errorf("read request: %w", err)
 	}
 	home, err := run.Open(req.Home)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var folder *run.Folder
 	if req.Plan != nil {
@@ -76,13 +88,13 @@ func prepare(self string) (*Guard, *run.Folder, error) {
 		folder, err = home.Adopt(req.Adopt)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	g, err := newGuard(self, req, folder)
 	if err != nil {
-		return nil, nil, errors.Join(err, abandon(home, req, folder))
+		return nil, errors.Join(err, abandon(home, req, folder))
 	}
-	return g, folder, nil
+	return &charge{g, home, folder}, nil
 }
 
 // abandon undoes the creation of a run that cannot be guarded.
