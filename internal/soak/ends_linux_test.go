@@ -377,3 +377,65 @@ func TestLongHome(t *testing.T) {
 	}
 	w.exited(id, 100, "stdout", "stderr")
 }
+
+// TestStopWhileStarting stops runs as early as they can be named.
+func TestStopWhileStarting(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for i := range times(4, 50) {
+		name := fmt.Sprintf("early-%d", i)
+		c := w.talker(name, "steady", "100000", "5ms").start()
+		w.must("a run to stop", func() bool { return w.command("stop", "--time", "0", name).wait().code() == 0 })
+		if c.wait(); c.code() == 0 || c.code() == exitTalked {
+			t.Errorf("the client of a stopped run ended with %d: %s", c.code(), c.err.String())
+		}
+		run, _ := w.find(name)
+		if run.State != "stopped" {
+			t.Errorf("%v", run)
+		}
+		w.nothingLeft(run.ID)
+	}
+}
+
+// TestManyOrphans kills those who look after many runs; one command takes all of them over.
+func TestManyOrphans(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var ids []string
+	for range times(6, 50) {
+		ids = append(ids, w.detached("steady", "400", "5ms"))
+	}
+	if n := w.killRoles(roleGuard, roleSupervisor); n < len(ids) {
+		t.Errorf("%d processes were killed for %d runs", n, len(ids))
+	}
+	if n := len(w.list()); n != len(ids) {
+		t.Errorf("%d runs are listed, want %d", n, len(ids))
+	}
+	for _, id := range ids {
+		w.exited(id, 400, "stdout", "stderr")
+	}
+}
+
+// TestLeftovers has folders of runs that were being made or removed by somebody who was killed: the next run takes them
+// away when it ends.
+func TestLeftovers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.exited(w.detached("steady", "1", "1ms"), 1, "stdout")
+	for _, dir := range []string{".new-run-0123456789ab", ".trash-run-ba9876543210"} {
+		if err := os.MkdirAll(filepath.Join(w.home, "runs", dir, "sandbox"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("run-0123456789ab", filepath.Join(w.home, "names", "nobody")); err != nil {
+		t.Fatal(err)
+	}
+	id := w.detached("steady", "1", "1ms")
+	w.exited(id, 1, "stdout")
+	for _, r := range w.list() {
+		w.command("destroy", r.ID).want(0)
+	}
+	if left := w.leftInHome(); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
