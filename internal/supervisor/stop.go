@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,19 +29,17 @@ type stopper struct {
 	removed  atomic.Bool   // the sandbox was removed, because it did not end
 }
 
-// by moves the deadline to t unless it is earlier already, and reports whether it is the first.
-func (st *stopper) by(t time.Time) (first bool) {
+// by moves the deadline to t unless it is earlier already.
+func (st *stopper) by(t time.Time) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	first = st.deadline.IsZero()
-	if first || t.Before(st.deadline) {
+	if st.deadline.IsZero() || t.Before(st.deadline) {
 		st.deadline = t
 	}
 	select {
 	case st.news <- struct{}{}:
 	default:
 	}
-	return first
 }
 
 // due tells how long it is to the deadline; false if there is none.
@@ -50,17 +49,21 @@ func (st *stopper) due() (time.Duration, bool) {
 	return time.Until(st.deadline), !st.deadline.IsZero()
 }
 
-// requestStop begins the end of the run: SIGTERM now and, if the command still runs after grace, SIGKILL.
+// requestStop begins the end of the run: SIGTERM now and, if the command still runs after grace, SIGKILL. That is on
+// record before anything happens, so that the end is known to be a stop.
 func (s *supervisor) requestStop(grace time.Duration) error {
 	now := time.Now()
-	if s.isEnded() || !s.stop.by(now.Add(grace)) {
-		return nil
-	}
 	wish := &run.Stop{At: now.UTC(), Grace: grace.Milliseconds()}
-	if err := s.note(s.Folder.Do(run.EventStop, now, func(r *run.Record) { r.Stop = wish })); err != nil {
+	err := s.note(s.Folder.Do(run.EventStop, now, func(r *run.Record) { r.Stop = wish }))
+	var already *run.TransitionError
+	switch {
+	case errors.As(err, &already): // somebody else has begun it, or the run has just ended
+	case err != nil:
 		return err
+	default:
+		s.signal(sigTERM)
 	}
-	s.signal(sigTERM)
+	s.stop.by(now.Add(grace))
 	return nil
 }
 

