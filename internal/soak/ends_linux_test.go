@@ -439,3 +439,31 @@ func TestLeftovers(t *testing.T) {
 		t.Errorf("left: %q", left)
 	}
 }
+
+// TestManyAdopters lets several commands meet an orphan at the same time.
+func TestManyAdopters(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for range times(2, 30) {
+		id := w.detached("steady", "150", "5ms")
+		w.killRoles(roleGuard, roleSupervisor)
+		list := w.command("list", "-a", "--json").start()
+		wait := w.command("wait", id).start()
+		follow := w.command("-q", "logs", "-f", "--stream", "stdout", id).start()
+		attach := w.command("-q", "attach", id).start()
+		exec := w.command("exec", id, "--", "echo", "inside").start()
+		list.want(0)
+		wait.want(exitTalked)
+		follow.want(0)
+		attach.want(exitTalked)
+		if exec.want(0); exec.out.String() != "inside\n" {
+			t.Errorf("exec printed %q", exec.out.String())
+		}
+		for _, c := range []*command{follow, attach} {
+			if n := lines(t, "shown", 'o', c.out.Bytes(), false); n != 150 {
+				t.Errorf("%q has shown %d lines, want 150", c.cmd.Args, n)
+			}
+		}
+		w.exited(id, 150, "stdout", "stderr")
+	}
+}

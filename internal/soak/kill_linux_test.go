@@ -44,6 +44,7 @@ func phases() []phase {
 		{"exec", 200, killExec},
 		{"input", 250, killInput},
 		{"end", 60, killAtEnd},
+		{"destroy", 150, killDestroy},
 	}
 }
 
@@ -126,6 +127,7 @@ type trial struct {
 	roles  []role
 	killed int           // processes
 	delay  time.Duration // until the kill
+	again  time.Duration // until another one of the same; 0: there is none
 	spared bool          // the attached client is not among the victims
 	dead   bool          // the guest is among them
 }
@@ -143,8 +145,11 @@ func newTrial(w *world, seed uint64, n int) *trial {
 		spared: !slices.Contains(victims()[victim], roleClient),
 		dead:   slices.Contains(victims()[victim], roleGuest),
 	}
+	if ph.name != "start" && r.IntN(2) == 0 { // a start whose supervisors keep dying is given up
+		tr.again = time.Duration(1+r.IntN(100)) * time.Millisecond
+	}
 	tr.began = filepath.Join(w.workspace, tr.name)
-	tr.what = fmt.Sprintf("case %d: %s killed during %s after %v (repeat: MOAT_SOAK_SEED=%d:%d)", n, victim, ph.name, tr.delay, seed, n)
+	tr.what = fmt.Sprintf("case %d: %s killed during %s after %v and again after %v (repeat: MOAT_SOAK_SEED=%d:%d)", n, victim, ph.name, tr.delay, tr.again, seed, n)
 	return tr
 }
 
@@ -155,7 +160,7 @@ func (tr *trial) run() {
 	tr.phase.trial(tr)
 	if run, ok := tr.appears(); ok {
 		tr.settled(run)
-	} else if tr.phase.name != "start" && tr.phase.name != "input" {
+	} else if !slices.Contains([]string{"start", "input", "destroy"}, tr.phase.name) {
 		tr.t.Errorf("the run is not there")
 	}
 	tr.command("clean", "-f").want(0)
@@ -178,9 +183,12 @@ func (tr *trial) talker(flags []string, args ...string) *command {
 
 // kill waits for its moment and ends the victims.
 func (tr *trial) kill() {
-	timer := time.NewTimer(tr.delay)
-	<-timer.C
+	<-time.NewTimer(tr.delay).C
 	tr.killed = tr.killRoles(tr.roles...)
+	if tr.again > 0 {
+		<-time.NewTimer(tr.again).C
+		tr.killed += tr.killRoles(tr.roles...)
+	}
 }
 
 // appears finds the trial's run, which a guard may still be making for a client that was killed.

@@ -155,3 +155,19 @@ func (p *paced) Read(buf []byte) (int, error) {
 	p.data = p.data[n:]
 	return n, nil
 }
+
+func killDestroy(tr *trial) {
+	tr.talker([]string{"-d"}, "steady", "1000000", "5ms").want(0)
+	destroy := tr.command("destroy", "-f", tr.name).start()
+	tr.kill()
+	destroy.wait()
+	if tr.spared && !tr.dead && destroy.code() != 0 {
+		tr.t.Errorf("destroy ended with %d: %s", destroy.code(), destroy.err.String())
+	}
+	if run, ok := tr.find(tr.name); ok {
+		tr.command("destroy", "-f", run.ID).want(0)
+	}
+	if run, ok := tr.find(tr.name); ok {
+		tr.t.Errorf("after destroy: %v", run)
+	}
+}
