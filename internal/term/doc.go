@@ -4,8 +4,8 @@
 //
 //   - [Keys] finds the detach and stop keys in what a person types, in every encoding that a terminal may use, and
 //     passes everything else on, unchanged and undelayed.
-//   - [Terminal] puts the person's terminal in raw mode and gives it back as it was, whatever happens; a [Minder] does
-//     it when the client itself is killed.
+//   - [Terminal] puts the person's terminal in raw mode and gives it back as it was, whatever happens, also when
+//     the client itself is killed.
 //   - [Filter] lets through what a program in a sandbox may do to the person's terminal, and knows at every moment
 //     which bytes undo what was done to it.
 //

@@ -416,10 +416,10 @@ func (k *Keys) paste(p []byte) int {
 			}
 			i += n
 		}
-		switch {
-		case p[i] == pasteEnd[k.end]:
+		switch p[i] {
+		case pasteEnd[k.end]:
 			k.end++
-		case p[i] == esc:
+		case esc:
 			k.end = 1
 		default:
 			k.end = 0

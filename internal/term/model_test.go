@@ -45,7 +45,7 @@ func (m *model) state() map[string]any {
 	}
 	values := maps.Clone(m.values)
 	maps.DeleteFunc(values, func(_, v string) bool { return v == "" })
-	return map[string]any{"modes": modes, "values": values, "keyboards": m.keyboards, "titles": m.titles}
+	return map[string]any{"modes": modes, "values": values, "keyboards": m.keyboards, "titles": m.titles, "saved": m.saved[0], "saved origin": m.savedSix[0]}
 }
 
 func (m *model) screen() int {

@@ -72,7 +72,7 @@ func (m *modes) set(r *rule, number int, on bool) {
 	case 12:
 		m.shape = true
 	case 66:
-		m.keypad = on
+		m.keypad = m.keypad || on // not all terminals take the one for the other
 	case 6:
 		m.origin = on
 	}
@@ -113,7 +113,13 @@ func (m *modes) undo(b []byte, undone []*rule) []byte {
 			b = append(b, d.undo...)
 		}
 	}
+	if m.anyRegion() {
+		b = append(b, "\x1b7\x1b[r\x1b8"...) // it moves the cursor
+	}
 	b = m.switchBack(b, undone, false)
+	if m.saved != (rendition{}) || m.hidden() && m.rendition != (rendition{}) {
+		b = append(b, "\x1b7"...) // nor may they come back with the cursor later
+	}
 	b = m.resetPalette(b)
 	if m.titled {
 		for range m.titles + 1 {
@@ -138,28 +144,33 @@ func (m *modes) switchBack(b []byte, undone []*rule, first bool) []byte {
 	return b
 }
 
+// anyRegion reports whether a scroll region is set; some terminals have one for both screens.
+func (m *modes) anyRegion() bool { return m.region[0] || m.region[1] }
+
+// hidden reports whether the alternate screen was left, and something was left there.
+func (m *modes) hidden() bool {
+	k := m.keyboards[1]
+	return m.alternate == 0 && (k.depth > 0 || k.base || m.region[1])
+}
+
 // leaveScreens gives back what both screens have of their own, and shows the main one.
 func (m *modes) leaveScreens(b []byte) []byte {
-	regions := m.region[0] || m.region[1] // some terminals have one for both screens
-	switch k := m.keyboards[1]; {
+	switch {
 	case m.alternate != 0:
-		if regions {
+		if m.anyRegion() {
 			b = append(b, "\x1b[r"...)
 		}
 		b = m.resetKeyboard(b, 1)
 		b = append(b, "\x1b[?"...)
 		b = strconv.AppendInt(b, int64(m.alternate), 10)
 		b = append(b, 'l')
-	case k.depth > 0 || k.base || m.region[1]:
+	case m.hidden():
 		b = append(b, "\x1b[?1049h"...) // the only way to what the other screen has
 		if m.region[1] {
 			b = append(b, "\x1b[r"...)
 		}
 		b = m.resetKeyboard(b, 1)
 		b = append(b, "\x1b[?1049l"...)
-	}
-	if regions {
-		b = append(b, "\x1b7\x1b[r\x1b8"...) // it moves the cursor
 	}
 	return m.resetKeyboard(b, 0)
 }

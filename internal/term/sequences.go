@@ -151,7 +151,7 @@ func (f *Filter) cursor(save bool) {
 	if save {
 		f.modes.saved = f.modes.saved.add(f.modes.rendition)
 	} else {
-		f.modes.rendition = f.modes.rendition.add(f.modes.saved)
+		f.modes.rendition = f.modes.add(f.modes.saved)
 	}
 }
 
@@ -215,7 +215,6 @@ func erase(f *Filter, s sequence) {
 // fullReset does to the program's own doings what RIS would do to all.
 func fullReset(f *Filter, _ sequence) {
 	f.out = f.modes.undo(f.out, f.rules.undone)
-	f.cursor(true) // by undo
 	f.modes = modes{saved: f.modes.saved}
 	f.pass("\x1b[!p\x1b[2J\x1b[H")
 }
@@ -233,7 +232,7 @@ func otherKeys(f *Filter, s sequence) {
 func oneOf(fallback int, allowed ...int) func(*Filter, sequence) {
 	return func(f *Filter, s sequence) {
 		for _, a := range allowed {
-			if s.first(fallback) == a && bytes.IndexAny(s.params, ";:") < 0 {
+			if s.first(fallback) == a && !bytes.ContainsAny(s.params, ";:") {
 				f.passControl(s)
 			}
 		}

@@ -175,7 +175,7 @@ func setClipboard(f *Filter, s sequence) {
 	if _, err := base64.StdEncoding.DecodeString(string(value)); !ok || err != nil || !f.options.Clipboard {
 		return
 	}
-	if len(bytes.Trim(where, "cps01234567")) == 0 && bytes.IndexAny(value, "\r\n") < 0 && len(where) <= 16 {
+	if len(bytes.Trim(where, "cps01234567")) == 0 && !bytes.ContainsAny(value, "\r\n") && len(where) <= 16 {
 		f.passCommand(s, string(s.params))
 	}
 }
