@@ -2,11 +2,11 @@ package cli
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,31 +18,49 @@ import (
 	"moat/internal/run"
 )
 
-// startGuard starts a guard for a new run, or for one that nobody looks after, and waits for its answer. The guard
-// has its own session and none of this process's descriptors: nothing that happens to this terminal concerns it.
-func (app *App) startGuard(ctx context.Context, launch api.Launch) (api.Ready, error) {
-	request, err := json.Marshal(launch)
-	if err != nil {
-		return api.Ready{}, fmt.Errorf("start a guard: %w", err)
-	}
+// guard is a guard process that waits for its request. It has its own session and none of this process's descriptors:
+// nothing that happens to this terminal concerns it.
+type guard struct {
+	request io.WriteCloser // its standard input
+	answer  *os.File
+}
+
+// prepareGuard starts a guard that does nothing until launch tells it what to do, so that it can start while that is
+// being found out. The caller closes it; a guard that was told nothing then exits.
+func (app *App) prepareGuard() (*guard, error) {
 	answer, theirs, err := os.Pipe()
 	if err != nil {
-		return api.Ready{}, fmt.Errorf("start a guard: %w", err)
+		return nil, fmt.Errorf("start a guard: %w", err)
 	}
-	defer answer.Close()
+	defer theirs.Close()
 	cmd := exec.Command(app.Self, api.VerbGuard)
 	cmd.Dir = "/"
 	cmd.Env = app.guardEnv()
-	cmd.Stdin = bytes.NewReader(request)
 	cmd.ExtraFiles = []*os.File{api.FDAnswer - 3: theirs}
 	cmd.SysProcAttr = ownSession()
-	err = cmd.Start()
-	theirs.Close()
-	if err != nil {
-		return api.Ready{}, fmt.Errorf("start a guard: %w", err)
+	request, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
 	}
-	defer context.AfterFunc(ctx, func() { answer.Close() })()
-	text, err := bufio.NewReader(answer).ReadBytes('\n')
+	if err != nil {
+		answer.Close()
+		return nil, fmt.Errorf("start a guard: %w", err)
+	}
+	return &guard{request: request, answer: answer}, nil
+}
+
+// close lets go of the guard, which goes on with what it was told.
+func (g *guard) close() {
+	g.request.Close()
+	g.answer.Close()
+}
+
+// launch tells the guard what to do and waits for its answer.
+func (g *guard) launch(ctx context.Context, launch api.Launch) (api.Ready, error) {
+	// If this fails the guard has ended, and its answer says why.
+	_ = errors.Join(json.NewEncoder(g.request).Encode(launch), g.request.Close())
+	defer context.AfterFunc(ctx, func() { g.answer.Close() })()
+	text, err := bufio.NewReader(g.answer).ReadBytes('\n')
 	if err != nil {
 		if ctx.Err() != nil {
 			return api.Ready{}, ctx.Err()
@@ -89,7 +107,12 @@ func (app *App) settled(ctx context.Context, home *run.Home, ref string) (run.Re
 
 // adopt gives a run a new guard. That somebody else was faster is fine.
 func (app *App) adopt(ctx context.Context, home *run.Home, id string) error {
-	_, err := app.startGuard(ctx, api.Launch{Home: home.Path(), Adopt: id})
+	g, err := app.prepareGuard()
+	if err != nil {
+		return err
+	}
+	defer g.close()
+	_, err = g.launch(ctx, api.Launch{Home: home.Path(), Adopt: id})
 	if err == nil {
 		return nil
 	}

@@ -82,6 +82,14 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 	if err != nil {
 		return err
 	}
+	s := &attachment{app: app}
+	if !o.dryRun {
+		release, err := s.prepare()
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	home, err := app.openHome()
 	if err != nil {
 		return err
@@ -121,7 +129,7 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 	if _, out, whole := app.terminal(); whole {
 		start.Size = sizeOf(out)
 	}
-	s := &attachment{app: app, home: home, window: window}
+	s.home, s.window = home, window
 	s.manner = manner{forward: p.Stdin, keys: keys}
 	return app.launch(c.Context(), s, api.Launch{Home: home.Path(), Plan: &p, Start: start}, o.detach)
 }
@@ -210,12 +218,24 @@ func (app *App) hintShell(p plan.Plan) {
 	}
 }
 
-// launch starts the run and, unless it is to be detached, attaches to it. It owns the signals from before there is a
-// run, so that none can fall between the start and the session.
+// prepare starts the run's guard, which takes as long as finding out what the run is to be, and takes the signals: from
+// here on to the end of the session none falls in between. The caller releases both.
+func (s *attachment) prepare() (release func(), err error) {
+	signals, giveBack := ownSignals()
+	if s.guard, err = s.app.prepareGuard(); err != nil {
+		giveBack()
+		return nil, &exitError{code: codeNotStarted, err: err}
+	}
+	s.signals = signals
+	return func() {
+		s.guard.close()
+		giveBack()
+	}, nil
+}
+
+// launch starts the run of a prepared attachment and, unless it is to be detached, attaches to it.
 func (app *App) launch(ctx context.Context, s *attachment, l api.Launch, detach bool) error {
-	signals, release := ownSignals()
-	defer release()
-	ready, err := app.begin(ctx, s.home, l, signals)
+	ready, err := app.begin(ctx, s, l)
 	if err != nil {
 		return app.explain(ctx, s.home, l, err)
 	}
@@ -223,7 +243,7 @@ func (app *App) launch(ctx context.Context, s *attachment, l api.Launch, detach 
 		_, err := fmt.Fprintln(app.Out, ready.ID)
 		return err
 	}
-	s.id, s.name, s.signals = ready.ID, ready.Name, signals
+	s.id, s.name = ready.ID, ready.Name
 	if terminalWriter(app.Err) && !l.Plan.TTY {
 		app.say("run %s (%s). Ctrl+C detaches, twice within %v stops it", ready.Name, ready.ID, s.window)
 	}
@@ -232,19 +252,19 @@ func (app *App) launch(ctx context.Context, s *attachment, l api.Launch, detach 
 
 // begin starts the run and waits until it runs. Ctrl+C meanwhile leaves no run and ends with 130; another one leaves
 // without waiting for that. SIGTERM and SIGHUP detach, as soon as there is something to detach from.
-func (app *App) begin(ctx context.Context, home *run.Home, l api.Launch, signals chan os.Signal) (api.Ready, error) {
+func (app *App) begin(ctx context.Context, s *attachment, l api.Launch) (api.Ready, error) {
 	var ready api.Ready
 	var err error
 	started := make(chan struct{})
 	go func() {
-		ready, err = app.startGuard(ctx, l)
+		ready, err = s.guard.launch(ctx, l)
 		close(started)
 	}()
 	var leave os.Signal
 	interrupted := false
 	for {
 		select {
-		case sig := <-signals:
+		case sig := <-s.signals:
 			switch {
 			case sig != os.Interrupt:
 				leave = sig
@@ -256,11 +276,11 @@ func (app *App) begin(ctx context.Context, home *run.Home, l api.Launch, signals
 			}
 		case <-started:
 			if interrupted {
-				return api.Ready{}, app.undo(ctx, home, ready)
+				return api.Ready{}, app.undo(ctx, s.home, ready)
 			}
 			if leave != nil {
 				select {
-				case signals <- leave: // for the session, which is about to begin
+				case s.signals <- leave: // for the session, which is about to begin
 				default: // it finds others there
 				}
 			}

@@ -39,7 +39,8 @@ type attachment struct {
 	input   *input                 // nil: nothing is forwarded
 	output  func(api.Output) error // prints output; nil: stdout and stderr as the command wrote them
 	follows bool                   // it only reads the run's output: every signal just ends it
-	signals <-chan os.Signal       // of a caller that owned them before; nil: the attachment takes them
+	guard   *guard                 // to start the run with; nil: it is there
+	signals chan os.Signal         // of a caller that owned them before; nil: the attachment takes them
 	from    int64                  // next output byte wanted
 	client  *api.Client
 

@@ -31,6 +31,9 @@ const maxRequest = 8 << 20
 func GuardMain(ctx context.Context, self, version string) error {
 	answer := os.NewFile(api.FDAnswer, "answer")
 	c, err := prepare(self)
+	if errors.Is(err, errNoRequest) {
+		return nil
+	}
 	if err != nil {
 		tell(answer, api.Ready{State: string(run.Failed), Error: err.Error(), Code: readyCode(err)})
 		return err
@@ -67,11 +70,17 @@ type charge struct {
 	folder *run.Folder
 }
 
+// errNoRequest says that the client found out, after it had started the guard, that it has nothing to ask for.
+var errNoRequest = errors.New("there is no request")
+
 // prepare reads the request and makes the run's folder, lock and socket.
 func prepare(self string) (*charge, error) {
 	data, err := io.ReadAll(io.LimitReader(os.Stdin, maxRequest))
 	if err != nil {
 		return nil, fmt.Errorf("read request: %w", err)
+	}
+	if len(data) == 0 {
+		return nil, errNoRequest
 	}
 	var req api.Launch
 	if err := json.Unmarshal(data, &req); err != nil {
