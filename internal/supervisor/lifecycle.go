@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"moat/internal/api"
 	"moat/internal/atomicfile"
 	"moat/internal/line"
@@ -87,11 +89,10 @@ func (e *startError) Error() string { return e.err.Error() }
 func (e *startError) Unwrap() error { return e.err }
 
 func (s *supervisor) tryStart(ctx context.Context) error {
-	interrupted := s.state() == run.Starting
-	if err := s.begin(); err != nil {
-		return err
-	}
-	if interrupted {
+	if s.state() == run.Starting {
+		if err := s.begin(); err != nil {
+			return err
+		}
 		if up, err := s.takeOver(ctx); up || err != nil {
 			return err
 		}
@@ -102,14 +103,12 @@ func (s *supervisor) tryStart(ctx context.Context) error {
 	if err := s.Runtime.Remove(ctx, s.ref()); err != nil { // what a killed predecessor began
 		return fmt.Errorf("clear an interrupted start: %w", err)
 	}
-	if err := s.dir.WriteFile(reserveFile, make([]byte, reserveSize), 0o600); err != nil {
-		return fmt.Errorf("reserve room for the end: %w", err)
-	}
+	// A sandbox does nothing until its command is started, so it may be made while the disk writes.
 	secret := newSecret()
-	if err := atomicfile.Write(s.dir, secretFile, secret, 0o600); err != nil {
-		return fmt.Errorf("keep the line's secret: %w", err)
-	}
-	if err := s.Runtime.Start(ctx, s.spec(secret)); err != nil {
+	group, both := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.writeStart(secret) })
+	group.Go(func() error { return s.Runtime.Start(both, s.spec(secret)) })
+	if err := group.Wait(); err != nil {
 		return err
 	}
 	s.connectTo(secret)
@@ -129,6 +128,22 @@ func (s *supervisor) outOfMemory(ctx context.Context) string {
 		return ""
 	}
 	return fmt.Sprintf("the memory limit was reached %d times, and the kernel ended a process each time", report.OOMKills)
+}
+
+// writeStart writes all that must be on disk before the command is started.
+func (s *supervisor) writeStart(secret []byte) error {
+	if s.state() == run.Created {
+		if err := s.begin(); err != nil {
+			return err
+		}
+	}
+	if err := s.dir.WriteFile(reserveFile, make([]byte, reserveSize), 0o600); err != nil {
+		return fmt.Errorf("reserve room for the end: %w", err)
+	}
+	if err := atomicfile.Write(s.dir, secretFile, secret, 0o600); err != nil {
+		return fmt.Errorf("keep the line's secret: %w", err)
+	}
+	return nil
 }
 
 // spec is what the plan asks of the runtime.
