@@ -6,7 +6,7 @@
 // Command moat runs commands in sealed sandboxes.
 //
 // main only decides which part of moat this process is: a client, or, when moat itself started it, a run's guard, its
-// supervisor, or the guest in its sandbox. Everything else is in the packages that it calls.
+// supervisor, the guest in its sandbox, or the minder of a client's terminal. Everything else is in the packages that it calls.
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 
 	"moat/internal/api"
 	"moat/internal/cli"
+	"moat/internal/term"
 )
 
 var version = "dev" // set by the build
@@ -31,6 +32,8 @@ func run(ctx context.Context, args []string) int {
 			return runGuard(ctx)
 		case verbSupervise:
 			return runSupervisor(ctx, args[1:])
+		case cli.VerbMind:
+			return runMinder()
 		}
 	}
 	app := &cli.App{
@@ -42,3 +45,11 @@ func run(ctx context.Context, args []string) int {
 }
 
 const verbGuest = "guest"
+
+// runMinder gives a terminal back when the client that has taken it cannot.
+func runMinder() int {
+	if err := term.MindMain(os.Stdin); err != nil {
+		return 1 // there is nobody to tell
+	}
+	return 0
+}

@@ -45,7 +45,7 @@ type App struct {
 	Runtimes func() map[string]sandbox.Runtime
 
 	quiet bool
-	raw   atomic.Bool // the terminal is in raw mode: a line ends with CR LF
+	raw   atomic.Pointer[screen] // shows a run's terminal on the person's, which is in raw mode
 }
 
 // Main runs one command line and returns the exit code.
@@ -129,9 +129,9 @@ func (app *App) say(format string, args ...any) {
 		return
 	}
 	text := fmt.Sprintf("moat: "+format, args...)
-	if app.raw.Load() {
+	if sc := app.raw.Load(); sc != nil {
 		// In the last row, without moving anything: the run's screen is drawn again sooner or later.
-		fmt.Fprintf(app.Err, "\x1b7\x1b[999H\x1b[2K\x1b[7m%s\x1b[m\x1b8", cut(text, app.columns()))
+		fmt.Fprintf(app.Err, "\x1b7\x1b[999H\x1b[2K\x1b[7m%s\x1b[m\x1b8", cut(text, max(int(sc.measure().Cols), 20)))
 		return
 	}
 	fmt.Fprintln(app.Err, text)

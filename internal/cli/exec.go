@@ -82,11 +82,18 @@ func (app *App) exec(c *cobra.Command, o *execOptions, args []string) error {
 		req.Dir = inside(o.dir, rec.Plan.WorkDir)
 	}
 	e := &execution{app: app}
-	release, err := e.equip(c.Context(), home, o, &req)
+	err = e.equip(c.Context(), home, o, &req)
+	if e.screen != nil {
+		defer e.screen.tty.RestoreOnPanic()
+	}
 	if err == nil {
 		err = e.start(c.Context(), home, rec, req)
 	}
-	return cmp.Or(err, release())
+	if e.screen != nil {
+		err = cmp.Or(err, e.screen.end(true), e.screen.close())
+		app.raw.Store(nil)
+	}
+	return err
 }
 
 // execRequest is what the flags ask for.
@@ -111,40 +118,42 @@ func (app *App) execRequest(c *cobra.Command, o *execOptions, command []string) 
 	return req, nil
 }
 
-// equip gives the command what it needs of the person. release gives their terminal back.
-func (e *execution) equip(ctx context.Context, home *run.Home, o *execOptions, req *api.Exec) (release func() error, err error) {
-	release = func() error { return nil }
+// equip gives the command what it needs of the person.
+func (e *execution) equip(ctx context.Context, home *run.Home, o *execOptions, req *api.Exec) (err error) {
 	if req.TTY {
-		if e.screen, release = e.app.openScreen(true); e.screen != nil {
-			req.Size = e.screen.measure()
-			e.screen.lead(true)
+		if e.screen, err = e.app.openScreen(true); err != nil {
+			return err
 		}
 	}
-	switch {
-	case !o.interactive || e.app.stdin() == plan.StdinNone:
-		return release, nil
-	case e.screen == nil:
+	if e.screen != nil {
+		req.Size = e.screen.measure()
+		e.screen.lead(true)
+	}
+	if !o.interactive || e.app.stdin() == plan.StdinNone {
+		return nil
+	}
+	if e.screen == nil {
 		e.input = newInput(e.app.In)
-	default:
-		global, err := config.LoadGlobal(home.Path())
-		if err != nil {
-			return release, err
-		}
-		keys, err := e.app.detachKeys(global)
-		if err != nil {
-			return release, err
-		}
-		e.left = make(chan struct{})
-		in, giveBack, err := e.app.takeKeyboard(keys, func(term.Action) { close(e.left); <-ctx.Done() })
-		if err != nil {
-			return release, err
-		}
-		stop := release
-		release = func() error { return cmp.Or(giveBack(), stop()) }
-		e.input = in
+	} else if err := e.takeKeyboard(ctx, home); err != nil {
+		return err
 	}
 	req.Source = e.input.source
-	return release, nil
+	return nil
+}
+
+// takeKeyboard forwards what the person types, but for the keys that detach from a run: they leave the command.
+func (e *execution) takeKeyboard(ctx context.Context, home *run.Home) error {
+	global, err := config.LoadGlobal(home.Path())
+	if err != nil {
+		return err
+	}
+	keys, err := e.app.detachKeys(global)
+	if err != nil {
+		return err
+	}
+	e.left = make(chan struct{})
+	e.input, err = e.app.takeKeyboard(e.screen, keys, func(term.Action) { close(e.left); <-ctx.Done() })
+	return err
 }
 
 // start starts the command and serves it to its end.
@@ -156,11 +165,7 @@ func (e *execution) start(ctx context.Context, home *run.Home, rec run.Record, r
 		return &exitError{code: codeNotStarted, err: fmt.Errorf("exec in %s: %w", rec.Name, err)}
 	}
 	defer stream.Close()
-	err = e.serve(ctx, stream)
-	if e.screen != nil {
-		err = cmp.Or(err, e.screen.end(true))
-	}
-	return err
+	return e.serve(ctx, stream)
 }
 
 // inside makes a path in the sandbox absolute. It has slashes, whatever this system has.
@@ -186,19 +191,19 @@ const codeHungUp = 129
 var errEnded = errors.New("the command ended")
 
 func (e *execution) serve(ctx context.Context, stream *api.Stream) error {
-	done := make(chan struct{})
-	defer close(done)
+	open, closed := context.WithCancel(ctx)
+	defer closed()
 	signals, release := ownSignals()
 	defer release()
-	go forwardSignals(stream, signals, done)
+	go forwardSignals(open, stream, signals)
 	if e.screen != nil {
-		go e.screen.sendSizes(stream, done)
+		go e.screen.sendSizes(open, stream)
 	}
 	go func() {
 		select {
 		case <-e.left:
 			stream.Close()
-		case <-done:
+		case <-open.Done():
 		}
 	}()
 	for {
@@ -214,7 +219,7 @@ func (e *execution) serve(ctx context.Context, stream *api.Stream) error {
 			}
 			return &exitError{code: codeNotStarted, err: errors.New("the connection to the run's supervisor broke, and the command was hung up")}
 		}
-		if err := e.receive(kind, payload, stream, done); errors.Is(err, errEnded) {
+		if err := e.receive(open, kind, payload, stream); errors.Is(err, errEnded) {
 			return nil
 		} else if err != nil {
 			return err
@@ -222,11 +227,11 @@ func (e *execution) serve(ctx context.Context, stream *api.Stream) error {
 	}
 }
 
-func (e *execution) receive(kind byte, payload []byte, stream *api.Stream, done <-chan struct{}) error {
+func (e *execution) receive(open context.Context, kind byte, payload []byte, stream *api.Stream) error {
 	switch kind {
 	case api.KindStarted:
 		if e.input != nil {
-			go e.input.sendTo(stream, done)
+			go e.input.sendTo(stream, open.Done())
 		}
 	case api.KindOutput:
 		out, err := api.ParseOutput(payload)
@@ -271,8 +276,8 @@ func (e *execution) receive(kind byte, payload []byte, stream *api.Stream, done 
 	return nil
 }
 
-// forwardSignals passes signals on to the command until done is closed.
-func forwardSignals(stream *api.Stream, signals <-chan os.Signal, done <-chan struct{}) {
+// forwardSignals passes signals on to the command until ctx is done.
+func forwardSignals(ctx context.Context, stream *api.Stream, signals <-chan os.Signal) {
 	for {
 		select {
 		case sig := <-signals:
@@ -280,7 +285,7 @@ func forwardSignals(stream *api.Stream, signals <-chan os.Signal, done <-chan st
 			if ok && stream.Send(api.KindSignal, api.Encode(api.Signal{Signal: int(number)})) != nil {
 				return // the one who receives notices
 			}
-		case <-done:
+		case <-ctx.Done():
 			return
 		}
 	}

@@ -74,9 +74,6 @@ func (g *guard) launch(ctx context.Context, launch api.Launch) (api.Ready, error
 	if ready.Error != "" {
 		return ready, &exitError{code: ready.Code, err: errors.New(ready.Error), hint: ready.Hint}
 	}
-	for _, w := range ready.Warnings {
-		app.say("%s", plain(w))
-	}
 	return ready, nil
 }
 

@@ -3,11 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"fmt"
-	"os"
-	"sync"
-
-	xterm "golang.org/x/term"
 
 	"moat/internal/api"
 	"moat/internal/config"
@@ -22,91 +17,59 @@ type manner struct {
 	keys         config.Keys
 }
 
-// equip gives the attachment what the run needs of the person: standard input, or their whole terminal. release gives
-// the terminal back as it was.
-func (s *attachment) equip(p plan.Plan) (release func() error, err error) {
-	closeScreen := func() error { return nil }
+// equip gives the attachment what the run needs of the person: standard input, or their whole terminal.
+func (s *attachment) equip(p plan.Plan) (err error) {
 	if p.TTY {
-		s.screen, closeScreen = s.app.openScreen(s.manner.noScrollback)
+		if s.screen, err = s.app.openScreen(s.manner.noScrollback); err != nil {
+			return err
+		}
 	}
 	if !s.manner.forward || !p.Stdin {
-		return closeScreen, nil
+		return nil
 	}
 	if s.screen == nil {
 		s.input = newInput(s.app.In)
-		return closeScreen, nil
+		return nil
 	}
 	keys := s.manner.keys
 	s.app.say("%s. %s d detaches, %s k stops the run, twice %s types it", s.name, keys, keys, keys)
 	s.commands = make(chan term.Action)
-	in, giveBack, err := s.app.takeKeyboard(keys, func(a term.Action) { s.commands <- a })
-	s.input = in
-	return func() error { return cmp.Or(giveBack(), closeScreen()) }, err
-}
-
-// openScreen prepares to show a terminal on the person's: nil if they have none that can be read and written.
-func (app *App) openScreen(noScrollback bool) (*screen, func() error) {
-	in, out, whole := app.terminal()
-	if !whole {
-		return nil, func() error { return nil }
-	}
-	changed, stop := watchSize()
-	return &screen{
-		out:     out,
-		self:    api.Terminal{Key: terminalKey(in), NoScrollback: noScrollback},
-		resized: changed,
-		measure: func() api.Size { return sizeOf(out) },
-		allow:   term.Options{KeepScrollback: true},
-		filter:  term.NewFilter(term.Options{KeepScrollback: true}),
-	}, func() error { stop(); return nil }
+	s.input, err = s.app.takeKeyboard(s.screen, keys, func(a term.Action) { s.commands <- a })
+	return err
 }
 
 // takeKeyboard puts the person's terminal into raw mode and reads what they type. command is told of the keys that are
-// for moat. giveBack restores the terminal.
-func (app *App) takeKeyboard(keys config.Keys, command func(term.Action)) (in *input, giveBack func() error, err error) {
-	fd := int(app.In.Fd())
-	saved, err := xterm.MakeRaw(fd)
-	if err != nil {
-		return nil, func() error { return nil }, fmt.Errorf("put the terminal into raw mode: %w", err)
+// for moat. The screen's end gives the terminal back.
+func (app *App) takeKeyboard(sc *screen, keys config.Keys, command func(term.Action)) (*input, error) {
+	if err := sc.makeRaw(app.Self); err != nil {
+		return nil, err
 	}
-	app.raw.Store(true)
-	in = newInput(&keyReader{in: app.In, keys: term.NewKeys(keys), command: command})
-	return in, func() error {
-		app.raw.Store(false)
-		return xterm.Restore(fd, saved)
-	}, nil
+	app.raw.Store(sc)
+	return newInput(&keyReader{in: sc.tty, keys: term.NewKeys(keys), command: command}), nil
 }
 
-// attachTo is attach with what the run needs of the person.
+// attachTo is attach with what the run needs of the person. Their terminal is given back in any case.
 func (s *attachment) attachTo(ctx context.Context, p plan.Plan) error {
-	release, err := s.equip(p)
-	s.release = sync.OnceValue(release)
+	err := s.equip(p)
+	if s.screen != nil {
+		defer s.screen.tty.RestoreOnPanic()
+	}
 	if err == nil {
 		err = s.attach(ctx)
 	}
-	return cmp.Or(err, s.release())
-}
-
-// terminal is the person's terminal: both sides of it, and whether there are both.
-func (app *App) terminal() (in, out *os.File, whole bool) {
-	out, ok := app.Out.(*os.File)
-	return app.In, out, ok && app.stdin() == plan.StdinTerminal && xterm.IsTerminal(int(out.Fd()))
-}
-
-// columns is how wide the person's terminal is.
-func (app *App) columns() int {
-	_, out, whole := app.terminal()
-	if size := sizeOf(out); whole && size.Cols > 0 {
-		return int(size.Cols)
+	if s.screen != nil {
+		s.app.raw.Store(nil)
+		err = cmp.Or(err, s.screen.close())
 	}
-	return 80
+	return err
 }
 
-// sizeOf is a terminal's size; zero if it does not say.
-func sizeOf(f *os.File) api.Size {
-	cols, rows, err := xterm.GetSize(int(f.Fd()))
-	if err != nil || cols < 0 || rows < 0 {
+// size is the size of the person's terminal, zero if they have none.
+func (app *App) size() api.Size {
+	sc, err := app.openScreen(true)
+	if err != nil || sc == nil {
 		return api.Size{}
 	}
-	return api.Size{Rows: uint16(min(rows, 1<<16-1)), Cols: uint16(min(cols, 1<<16-1))}
+	defer sc.close()
+	return sc.measure()
 }

@@ -5,7 +5,6 @@ package cli
 import (
 	"fmt"
 	"os"
-	"os/signal"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -26,25 +25,4 @@ func terminalKey(tty *os.File) string {
 		return ""
 	}
 	return fmt.Sprintf("%d/%d", st.Rdev, sid)
-}
-
-// watchSize returns a channel that holds a token when the terminal's size changed (SIGWINCH).
-func watchSize() (changed <-chan struct{}, stop func()) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGWINCH)
-	tokens, done := make(chan struct{}, 1), make(chan struct{})
-	go func() {
-		for {
-			select {
-			case <-signals:
-				select {
-				case tokens <- struct{}{}:
-				default:
-				}
-			case <-done:
-				return
-			}
-		}
-	}()
-	return tokens, func() { signal.Stop(signals); close(done) }
 }

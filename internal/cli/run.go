@@ -125,10 +125,7 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	start := &api.Start{Env: env}
-	if _, out, whole := app.terminal(); whole {
-		start.Size = sizeOf(out)
-	}
+	start := &api.Start{Env: env, Size: app.size()}
 	s.home, s.window = home, window
 	s.manner = manner{forward: p.Stdin, keys: keys}
 	return app.launch(c.Context(), s, api.Launch{Home: home.Path(), Plan: &p, Start: start}, o.detach)
@@ -238,6 +235,9 @@ func (app *App) launch(ctx context.Context, s *attachment, l api.Launch, detach 
 	ready, err := app.begin(ctx, s, l)
 	if err != nil {
 		return app.explain(ctx, s.home, l, err)
+	}
+	for _, warning := range ready.Warnings {
+		app.say("%s", plain(warning))
 	}
 	if detach {
 		_, err := fmt.Fprintln(app.Out, ready.ID)

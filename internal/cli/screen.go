@@ -2,8 +2,11 @@ package cli
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"moat/internal/api"
 	"moat/internal/term"
@@ -14,14 +17,66 @@ import (
 // What is there before is moved up into the terminal's own scrollback, so that the run's screen and this one are the
 // same from the first row to the last; when the person leaves, the run's screen is taken away again.
 type screen struct {
-	out     io.Writer
-	self    api.Terminal // how it is described to the supervisor, but for its size
-	resized <-chan struct{}
-	measure func() api.Size // now
-	filter  *term.Filter
-	allow   term.Options
-	buf     []byte
-	ours    bool // the run's screen is what the terminal shows
+	tty    *term.Terminal
+	out    io.Writer    // tty when it is raw, the file behind it otherwise
+	self   api.Terminal // how it is described to the supervisor, but for its size
+	filter *term.Filter
+	allow  term.Options
+	buf    []byte
+	ours   bool // the run's screen is what the terminal shows
+}
+
+// openScreen prepares to show a terminal on the person's: nil if they have none that can be read and written. The caller
+// closes it.
+func (app *App) openScreen(noScrollback bool) (*screen, error) {
+	out, ok := app.Out.(*os.File)
+	if !ok {
+		return nil, nil
+	}
+	tty, err := term.Open(app.In, out)
+	if errors.Is(err, term.ErrNotTerminal) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	allow := term.Options{KeepScrollback: true}
+	return &screen{
+		tty: tty, out: out, allow: allow, filter: term.NewFilter(allow),
+		self: api.Terminal{Key: terminalKey(app.In), NoScrollback: noScrollback},
+	}, nil
+}
+
+// close gives the terminal back, whatever it shows.
+func (sc *screen) close() error { return sc.tty.Close() }
+
+// makeRaw lets every key through as it is typed. From here on the terminal is given back even if this process is killed.
+func (sc *screen) makeRaw(self string) error {
+	if err := sc.tty.MakeRaw(); err != nil {
+		return err
+	}
+	sc.out = sc.tty
+	// Without a minder the terminal is given back on every way but SIGKILL.
+	if err := sc.tty.StartMinder(self, VerbMind); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return nil
+}
+
+// VerbMind is the first argument with which the moat program gives a terminal back after a client that was killed.
+const VerbMind = "mind"
+
+// measure is the terminal's size now; zero if it does not say.
+func (sc *screen) measure() api.Size {
+	size, err := sc.tty.Size()
+	if err != nil {
+		return api.Size{}
+	}
+	return apiSize(size)
+}
+
+func apiSize(s term.Size) api.Size {
+	return api.Size{Rows: uint16(min(max(s.Rows, 0), 1<<16-1)), Cols: uint16(min(max(s.Columns, 0), 1<<16-1))}
 }
 
 // describe is what the supervisor is told of the terminal.
@@ -31,16 +86,12 @@ func (sc *screen) describe() *api.Terminal {
 	return &t
 }
 
-// sendSizes tells the supervisor when the terminal has a new size, until done is closed.
-func (sc *screen) sendSizes(s *api.Stream, done <-chan struct{}) {
-	for {
-		select {
-		case <-sc.resized:
-			if s.Send(api.KindResize, api.Encode(sc.measure())) != nil {
-				return // the one who receives notices
-			}
-		case <-done:
-			return
+// sendSizes tells the supervisor the terminal's size whenever it is another one, until ctx is done.
+func (sc *screen) sendSizes(ctx context.Context, s *api.Stream) {
+	defer sc.tty.RestoreOnPanic()
+	for size := range sc.tty.Sizes(ctx) {
+		if s.Send(api.KindResize, api.Encode(apiSize(size))) != nil {
+			return // the one who receives notices
 		}
 	}
 }
@@ -87,14 +138,22 @@ func (sc *screen) end(over bool) error {
 	if sc.ours && !over {
 		sc.clear()
 	}
-	sc.filter = term.NewFilter(sc.allow)
 	sc.ours = false
+	sc.filter = term.NewFilter(sc.allow)
+	if sc.out == sc.tty {
+		sc.tty.SetUndo(sc.buf)
+		return sc.tty.Restore()
+	}
 	return sc.flush()
 }
 
+// flush writes what is in buf. How to undo it is known before it is done.
 func (sc *screen) flush() error {
 	if len(sc.buf) == 0 {
 		return nil
+	}
+	if sc.filter.Changed() {
+		sc.tty.SetUndo(sc.filter.Undo())
 	}
 	if _, err := sc.out.Write(sc.buf); err != nil {
 		return fmt.Errorf("write to the terminal: %w", err)

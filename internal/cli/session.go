@@ -47,7 +47,6 @@ type attachment struct {
 	manner   manner           // of attaching
 	screen   *screen          // the person's terminal, if it shows the run's; then from is not used
 	commands chan term.Action // that the person typed; nil if there is no terminal to type them on
-	release  func() error     // gives the terminal back; nil: it was not taken
 }
 
 // patience is how long a connection may take before the person is told that moat is waiting for it.
@@ -71,9 +70,7 @@ func (s *attachment) attach(ctx context.Context) error {
 	err := s.follow(ctx)
 	if s.screen != nil {
 		err = cmp.Or(err, s.screen.end(context.Cause(ctx) == nil))
-	}
-	if s.release != nil {
-		err = cmp.Or(err, s.release())
+		s.app.raw.Store(nil)
 	}
 	var left *leftError
 	switch {
@@ -171,8 +168,8 @@ func (s *attachment) connection(ctx context.Context) error {
 		return err
 	}
 	defer stream.Close()
-	done := make(chan struct{})
-	defer close(done)
+	open, closed := context.WithCancel(ctx)
+	defer closed()
 	for {
 		kind, payload, err := stream.Next()
 		if err != nil {
@@ -182,23 +179,23 @@ func (s *attachment) connection(ctx context.Context) error {
 			return fmt.Errorf("%w: %w", api.ErrUnreachable, err)
 		}
 		slow.Stop()
-		if err := s.receive(kind, payload, stream, done); err != nil {
+		if err := s.receive(open, kind, payload, stream); err != nil {
 			return err
 		}
 	}
 }
 
-// receive handles one frame. An error ends the session, unless it is api.ErrUnreachable.
-func (s *attachment) receive(kind byte, payload []byte, stream *api.Stream, done <-chan struct{}) error {
+// receive handles one frame; open ends with the connection. An error ends the session, unless it is api.ErrUnreachable.
+func (s *attachment) receive(open context.Context, kind byte, payload []byte, stream *api.Stream) error {
 	switch kind {
 	case api.KindStarted:
 		started, err := api.Decode[api.Started](payload)
 		if err == nil && s.input != nil {
 			s.input.taken(started.InputDone)
-			go s.input.sendTo(stream, done)
+			go s.input.sendTo(stream, open.Done())
 		}
 		if s.screen != nil {
-			go s.screen.sendSizes(stream, done)
+			go s.screen.sendSizes(open, stream)
 		}
 		return err
 	case api.KindOutput:

@@ -15,8 +15,13 @@ func everything() Options {
 	return Options{Queries: true, Colours: true, Clipboard: true, Notifications: true, Images: true}
 }
 
+// sharedRules saves the tests the time to make them each time.
+var sharedRules = newRules()
+
+func newTestFilter(o Options) *Filter { return &Filter{options: o, rules: sharedRules} }
+
 func filtered(o Options, pieces ...string) string {
-	f := NewFilter(o)
+	f := newTestFilter(o)
 	var out []byte
 	for _, p := range pieces {
 		out = f.Append(out, []byte(p))
@@ -148,7 +153,7 @@ func TestUndo(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			f := NewFilter(everything())
+			f := newTestFilter(everything())
 			f.Append(nil, []byte(test.in))
 			if got := string(f.Undo()); got != test.want {
 				t.Errorf("got  %q\nwant %q", got, test.want)
@@ -197,7 +202,7 @@ func TestUndoGivesBack(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 3000 {
 		in := randomOutput(r)
-		f := NewFilter(everything())
+		f := newTestFilter(everything())
 		out := f.Append(nil, []byte(in))
 		model := newModel()
 		model.play(t, out)
@@ -216,7 +221,7 @@ func FuzzFilter(f *testing.F) {
 	f.Add([]byte("\x1bP0;1q\"1;1;9;9#0~~\x1b\\\x1b_Ga=T;QUJD\x1b\\\x1b]52;c;aGk=\a\xe2\x82\x9b\x1b]4;1;?\a"), uint16(9), uint8(0xff))
 	f.Fuzz(func(t *testing.T, in []byte, cut uint16, bits uint8) {
 		o := Options{Queries: bits&1 != 0, Colours: bits&2 != 0, Clipboard: bits&4 != 0, Notifications: bits&8 != 0, Images: bits&16 != 0, KeepScrollback: bits&32 != 0}
-		filter := NewFilter(o)
+		filter := newTestFilter(o)
 		whole := filter.Append(nil, in)
 		i := min(int(cut), len(in))
 		if cut := filtered(o, string(in[:i]), string(in[i:])); cut != string(whole) {
@@ -242,7 +247,7 @@ func FuzzFilter(f *testing.F) {
 // TestFilterMemory finds that endless sequences cost no memory.
 func TestFilterMemory(t *testing.T) {
 	for _, begin := range []string{"\x1b[", "\x1b]0;", "\x1bP", "\x1bPq", "\x1b_G", "\x1b(", "\x1b]52;c;", "\x1b]8;;"} {
-		f := NewFilter(everything())
+		f := newTestFilter(everything())
 		out := f.Append(nil, []byte(begin))
 		piece := []byte(strings.Repeat("1", 1<<10))
 		for range 2 << 10 {

@@ -42,6 +42,8 @@ has no row is dropped. The same holds for a repaint, and for a replay.
 - Text is valid UTF-8; a byte that is not becomes U+FFFD. Sequences pass whole, without control characters inside, with
   numbers of at most five digits, at most 512 bytes long, and strings at most 4 kB (the clipboard 128 kB, images 8 MB).
   A string without an end is dropped up to the next ESC, or for 8 MB.
+- What a terminal cannot do it cannot give back either: one without a stack of titles keeps the program's title. Where
+  moat is killed under a shell, the shell's prompt and what gives the terminal back may come in either order.
 - A terminal answers queries only while it is the one that leads; otherwise moat answers, or another terminal does.
 
 | option | allows |

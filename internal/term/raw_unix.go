@@ -13,7 +13,7 @@ import (
 )
 
 // settings are a terminal's settings (termios(3)); those of its input and its output are the same.
-type settings struct{ Termios unix.Termios }
+type settings struct{ unix.Termios }
 
 func getSettings(in, _ *os.File) (settings, error) {
 	termios, err := unix.IoctlGetTermios(int(in.Fd()), getTermios)
