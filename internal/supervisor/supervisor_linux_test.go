@@ -42,6 +42,11 @@ func (b *box) Remove(context.Context, sandbox.Ref) error {
 	return nil
 }
 
+// Report: nothing ran out of memory.
+func (b *box) Report(context.Context, sandbox.Ref) (sandbox.Report, error) {
+	return sandbox.Report{}, nil
+}
+
 // running is a supervisor of a run whose command runs, with a line to a scripted guest.
 func running(t *testing.T, connections int, hello welcome, script guestScript) (*supervisor, *box) {
 	t.Helper()
