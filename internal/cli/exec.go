@@ -60,8 +60,8 @@ func (app *App) exec(c *cobra.Command, o *execOptions, args []string) error {
 	case strings.HasPrefix(command[0], "-"):
 		return usagef(c, "%s: flags come before the run, and the command after \"--\"", command[0])
 	}
-	if len(command) == 0 {
-		return usagef(c, `there is no command after "--"`)
+	if err := checkCommand(c, command); err != nil {
+		return err
 	}
 	req, err := app.execRequest(c, o, command)
 	if err != nil {

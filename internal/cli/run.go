@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -63,14 +64,25 @@ func splitRun(c *cobra.Command, args []string) (path string, command []string, e
 	before := args
 	if dash := c.ArgsLenAtDash(); dash >= 0 {
 		before, command = args[:dash], args[dash:]
-		if len(command) == 0 {
-			return "", nil, usagef(c, `there is no command after "--"`)
+		if err := checkCommand(c, command); err != nil {
+			return "", nil, err
 		}
 	}
 	if len(before) > 1 {
 		return "", nil, usagef(c, `%q: only one path can be given; a command comes after "--": moat run -- %s`, before[1], strings.Join(before, " "))
 	}
 	return slices.Concat(before, []string{"."})[0], command, nil
+}
+
+// checkCommand checks what comes after "--".
+func checkCommand(c *cobra.Command, command []string) error {
+	switch {
+	case len(command) == 0:
+		return usagef(c, `there is no command after "--"`)
+	case command[0] == "":
+		return usagef(c, `the command after "--" is empty`)
+	}
+	return nil
 }
 
 func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
@@ -120,6 +132,9 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := app.known(p.Runtime); err != nil {
+		return err
+	}
 	app.hintShell(p)
 	keys, err := app.detachKeys(global)
 	if err != nil {
@@ -141,7 +156,7 @@ func (o *runOptions) parse(app *App, c *cobra.Command, path string, command []st
 	if asked.Runtime, err = app.runtimeName(o.runtime); err != nil {
 		return asked, usageError(c, err)
 	}
-	if o.name != "" {
+	if c.Flags().Changed("name") {
 		if err := run.CheckName(o.name); err != nil {
 			return asked, usageError(c, err)
 		}
@@ -172,6 +187,9 @@ func (o *runOptions) parse(app *App, c *cobra.Command, path string, command []st
 
 // workspace is the folder that becomes /workspace: absolute and without links, so that it stays the one that was meant.
 func workspace(path string) (string, error) {
+	if path == "" { // such as "$UNSET"; the current directory is not what was meant
+		return "", errors.New("the path of the workspace is empty")
+	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return "", fmt.Errorf("workspace: %w", err)
@@ -205,6 +223,22 @@ func nothingToRun(workspace string) error {
 func (app *App) printPlan(c *cobra.Command, p plan.Plan) error {
 	_, err := fmt.Fprint(app.Out, p.Text())
 	return err
+}
+
+// known checks that there is such a runtime on this system at all: whether it works is seen when it is used.
+func (app *App) known(name string) error {
+	runtimes := slices.Sorted(maps.Keys(app.Runtimes()))
+	switch {
+	case slices.Contains(runtimes, name):
+		return nil
+	case len(runtimes) == 0:
+		return &exitError{code: codeNotStarted, err: errors.New("there is no runtime for this system yet: sandboxes need Linux")}
+	}
+	return &exitError{
+		code: codeNotStarted,
+		err:  fmt.Errorf("there is no runtime %q on this system, only %s", name, strings.Join(runtimes, ", ")),
+		hint: "\"moat doctor\" looks at all runtimes",
+	}
 }
 
 // hintShell tells who starts a bare shell without a terminal how to get one.
