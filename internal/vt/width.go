@@ -17,6 +17,9 @@ func runeWidth(r rune) int {
 		return 0 // medial vowels and final consonants join their syllable
 	case r >= 0x1f1e6 && r <= 0x1f1ff:
 		return 1 // one regional indicator
+	case r == 0x890, r == 0x891,
+		r >= 0x2630 && r <= 0x2637, r >= 0x268a && r <= 0x268f, r >= 0x1d300 && r <= 0x1d376:
+		return 1 // changed in Unicode 14 and 16; glibc's wcwidth and xterm.js have not followed
 	}
 	return displaywidth.Rune(r)
 }
