@@ -142,7 +142,7 @@ func TestOracleCutRecordings(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(7, 8))
 		for _, r := range readRecordings(t) {
 			ground := r.groundOffsets()
-			for range 10 {
+			for range 5 {
 				end := ground[rnd.IntN(len(ground))]
 				whole, err := o.run(r.cols, r.rows, step{data: r.data[:end]})
 				if err != nil {

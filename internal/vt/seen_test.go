@@ -176,6 +176,13 @@ func between(a, b seen) []string {
 
 // disagreement is where ours differs from what both oracles say.
 func disagreement(ours, tmux, xterm seen) []string {
+	for y, row := range tmux.Rows {
+		for x := range min(len(row), len(ours.Rows[y])) {
+			if row[x].Style == styleUnknown && ours.Rows[y][x].Text == " " {
+				row[x].Style = ours.Rows[y][x].Style // it has no say
+			}
+		}
+	}
 	differ := map[string]bool{}
 	eachFact(tmux, xterm, func(what string, a, b any) { differ[what] = a != b })
 	var out []string
