@@ -7,9 +7,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 var update = flag.Bool("update", false, "ask the oracles and rewrite the golden files")
@@ -99,29 +102,53 @@ func writeGolden(t testing.TB, path string, v any) {
 
 const casesGolden = "testdata/cases.golden.gz"
 
-// TestCasesUpdate asks the oracles about every small case.
-func TestCasesUpdate(t *testing.T) {
-	if !*update {
-		t.Skip("rewrites the golden file with -update")
-	}
+// TestOracleCases asks the oracles about every small case.
+func TestOracleCases(t *testing.T) {
 	tmux, xterm := openOracles(t)
 	all := map[string]golden{}
 	for _, c := range readCases(t) {
-		a, err := tmux.run(c.cols, c.rows, step{data: c.data})
-		if err != nil {
-			t.Fatalf("%s: tmux: %v", c.name, err)
-		}
-		b, err := xterm.run(c.cols, c.rows, step{data: c.data})
-		if err != nil {
-			t.Fatalf("%s: xterm.js: %v", c.name, err)
-		}
 		if _, ok := all[c.name]; ok {
 			t.Fatalf("two cases are called %q", c.name)
 		}
-		all[c.name] = golden{a, b}
+		all[c.name] = ask(t, tmux, xterm, recording{c.name, c.cols, c.rows, nil}, step{data: c.data})
 	}
-	writeGolden(t, casesGolden, all)
+	checkGolden(t, casesGolden, all)
 }
+
+// ask asks both oracles.
+func ask(t *testing.T, tmux, xterm oracle, r recording, steps ...step) (g golden) {
+	t.Helper()
+	var err error
+	if g.Tmux, err = tmux.run(r.cols, r.rows, steps...); err != nil {
+		t.Fatalf("%s: tmux: %v", r.name, err)
+	}
+	if g.Xterm, err = xterm.run(r.cols, r.rows, steps...); err != nil {
+		t.Fatalf("%s: xterm.js: %v", r.name, err)
+	}
+	return g
+}
+
+// checkGolden compares what the oracles say now with the golden file, or
+// rewrites it with -update.
+func checkGolden[T any](t *testing.T, path string, now T) {
+	t.Helper()
+	if *update {
+		writeGolden(t, path, now)
+		return
+	}
+	out, err := exec.Command("tmux", "-V").Output()
+	if v := strings.TrimSpace(string(out)); err != nil || v != goldenTmux {
+		t.Skipf("the golden files are of %s, here is %s", goldenTmux, v)
+	}
+	var stored T
+	readGolden(t, path, &stored)
+	if d := cmp.Diff(stored, now); d != "" {
+		t.Errorf("%s is not what the oracles say; rewrite it with -update (-stored +now):\n%.2000s", path, d)
+	}
+}
+
+// goldenTmux is the version of tmux that the golden files come from.
+const goldenTmux = "tmux 3.3a"
 
 // TestCases compares every small case, cell by cell, with what both oracles
 // say. Where they differ, or lack what xterm documents, the case says whom we
@@ -133,7 +160,7 @@ func TestCases(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			g, ok := all[c.name]
 			if !ok {
-				t.Fatal("not in the golden file: run with -update")
+				t.Fatal("not in the golden file: run with the oracles and -update")
 			}
 			term := New(c.cols, c.rows, Options{})
 			term.Write(c.data)

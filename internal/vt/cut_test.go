@@ -47,7 +47,7 @@ func TestCutCases(t *testing.T) {
 func TestCutMixed(t *testing.T) {
 	cases := readCases(t)
 	rnd := rand.New(rand.NewPCG(1, 2))
-	for range 1000 {
+	for range 300 {
 		var data []byte
 		for range 2 + rnd.IntN(6) {
 			data = append(data, cases[rnd.IntN(len(cases))].data...)

@@ -267,6 +267,20 @@ func (rec record) unpack(dst []cell, c *clusterTable) []cell {
 	return dst
 }
 
+// isPlain reports whether the record is a whole line of ASCII without style
+// that fits in cols columns: most are, and their data is what to print.
+func (rec record) isPlain(cols int) bool {
+	if rec.wrapped || rec.size != lineSingle || len(rec.data) > cols {
+		return false
+	}
+	for _, b := range rec.data {
+		if b-0x20 >= 0x5f {
+			return false
+		}
+	}
+	return true
+}
+
 // markExts marks every ext that the scrollback refers to.
 func (h *history) markExts(marked []bool) {
 	for i := range h.n {

@@ -21,7 +21,7 @@ func numbered(n int, format string) []byte {
 // TestHostile: whatever a program writes costs bounded memory, and time in
 // proportion to the screen and the bytes.
 func TestHostile(t *testing.T) {
-	const size = 256 << 10
+	const size = 128 << 10
 	repeat := func(s string) []byte { return []byte(strings.Repeat(s, size/len(s)+1)) }
 	for name, data := range map[string][]byte{
 		"a million parameters": append(append([]byte("\x1b["), repeat("1;")...), 'm'),

@@ -120,7 +120,7 @@ func (p *painter) row(r *row) {
 		n := 1
 		switch {
 		case c.ch != 0:
-			at = p.skip(at, x)
+			p.skip(at, x)
 			if c.attr&attrWide != 0 {
 				n = 2
 			}
@@ -131,7 +131,8 @@ func (p *painter) row(r *row) {
 				n++
 			}
 			if !c.sameStyle(cell{}) {
-				at = p.skip(at, x)
+				p.skip(at, x)
+				at = x
 				p.pen(c)
 				p.csi(n, 'X')
 			}
@@ -142,11 +143,10 @@ func (p *painter) row(r *row) {
 }
 
 // skip moves right from column at to x over cells that are right already.
-func (p *painter) skip(at, x int) int {
+func (p *painter) skip(at, x int) {
 	if x > at {
 		p.csi(x-at, 'C')
 	}
-	return x
 }
 
 // char prints the character c of n columns at x, and puts the cursor where it

@@ -76,27 +76,16 @@ func (r recording) boundaries() []int {
 
 const recordingsGolden = "testdata/recordings.golden.gz"
 
-// TestRecordingsUpdate asks the oracles about the recordings.
-func TestRecordingsUpdate(t *testing.T) {
-	if !*update {
-		t.Skip("rewrites the golden file with -update")
-	}
+// TestOracleRecordings asks the oracles about the recordings.
+func TestOracleRecordings(t *testing.T) {
 	tmux, xterm := openOracles(t)
 	all := map[string][]golden{}
 	for _, r := range readRecordings(t) {
 		for _, end := range r.boundaries() {
-			var g golden
-			var err error
-			if g.Tmux, err = tmux.run(r.cols, r.rows, step{data: r.data[:end]}); err != nil {
-				t.Fatalf("%s: tmux: %v", r.name, err)
-			}
-			if g.Xterm, err = xterm.run(r.cols, r.rows, step{data: r.data[:end]}); err != nil {
-				t.Fatalf("%s: xterm.js: %v", r.name, err)
-			}
-			all[r.name] = append(all[r.name], g)
+			all[r.name] = append(all[r.name], ask(t, tmux, xterm, r, step{data: r.data[:end]}))
 		}
 	}
-	writeGolden(t, recordingsGolden, all)
+	checkGolden(t, recordingsGolden, all)
 }
 
 // TestRecordings compares the screen with the oracles' every 4 KB.

@@ -52,25 +52,14 @@ func resizeCases() []resizeCase {
 
 const resizeGolden = "testdata/resize.golden.gz"
 
-// TestResizeUpdate asks the oracles.
-func TestResizeUpdate(t *testing.T) {
-	if !*update {
-		t.Skip("rewrites the golden file with -update")
-	}
+// TestOracleResize asks the oracles about resizes.
+func TestOracleResize(t *testing.T) {
 	tmux, xterm := openOracles(t)
 	all := map[string]golden{}
 	for _, c := range resizeCases() {
-		var g golden
-		var err error
-		if g.Tmux, err = tmux.run(12, 6, c.steps()...); err != nil {
-			t.Fatalf("%s: tmux: %v", c.name, err)
-		}
-		if g.Xterm, err = xterm.run(12, 6, c.steps()...); err != nil {
-			t.Fatalf("%s: xterm.js: %v", c.name, err)
-		}
-		all[c.name] = g
+		all[c.name] = ask(t, tmux, xterm, recording{c.name, 12, 6, nil}, c.steps()...)
 	}
-	writeGolden(t, resizeGolden, all)
+	checkGolden(t, resizeGolden, all)
 }
 
 // TestResize compares what is on the screen after a resize with what tmux and

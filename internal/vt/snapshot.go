@@ -82,6 +82,12 @@ func (p *painter) paintScrolling(n int) {
 	p.clusters = &temporary
 	for i := t.hist.n - n; i < t.hist.n; i++ {
 		rec := t.hist.at(i)
+		if len(w.line) == 0 && p.carry == carryNone && rec.isPlain(t.cols) {
+			p.nextRow()
+			p.pen(cell{})
+			p.out = append(p.out, rec.data...)
+			continue
+		}
 		cells = rec.unpack(cells[:0], &temporary)
 		w.size = rec.size
 		w.add(cells)
@@ -104,12 +110,19 @@ func (p *painter) paintScrolling(n int) {
 }
 
 func (p *painter) scrolledRow(r row) {
-	if p.painted && p.carry == carryNone {
+	if p.carry == carryNone {
+		p.nextRow()
+	}
+	p.row(&r)
+}
+
+// nextRow begins a row that is no continuation, scrolling at the bottom.
+func (p *painter) nextRow() {
+	if p.painted {
 		p.pen(cell{})
 		p.out = append(p.out, '\r', '\n')
 	}
 	p.painted = true
-	p.row(&r)
 }
 
 // paintScreen paints a screen without scrolling.
