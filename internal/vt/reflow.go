@@ -69,14 +69,7 @@ func (t *Terminal) Resize(cols, rows int) {
 	}
 	t.last.valid = false
 	onMain := t.cur == &t.main
-	cursor := point{t.x, t.y}
-	switch {
-	case !onMain:
-		cursor = point{t.main.saved.x, t.main.saved.y}
-	case t.pending:
-		cursor.x++
-	}
-	cursor = t.resizeMain(cols, rows, cursor)
+	cursor := t.resizeMain(cols, rows, t.mainCursor())
 	shift := 0
 	if t.alt.ring != nil {
 		shift = t.alt.cut(cols, rows, t.y)
@@ -87,6 +80,9 @@ func (t *Terminal) Resize(cols, rows int) {
 	t.cols, t.rows, t.tabs = cols, rows, tabs
 	t.resetMargins()
 	t.alt.cols, t.alt.rows = cols, rows
+	for _, c := range []*savedCursor{&t.main.saved, &t.alt.saved} {
+		c.x, c.y = min(c.x, cols-1), min(c.y, rows-1)
+	}
 	if !onMain {
 		cursor = point{t.x, t.y - shift}
 	}
@@ -95,8 +91,28 @@ func (t *Terminal) Resize(cols, rows int) {
 	t.reportResize()
 }
 
-// point is a position on a screen.
+// point is a position on a screen. In a resize x may be the column after the
+// last one, where the cursor is while a wrap is pending.
 type point struct{ x, y int }
+
+// mainCursor is the main screen's cursor. While the alternate screen is shown
+// it is the one that mode 1049 saved; modes 47 and 1047 leave none, so that is
+// the end of the text.
+func (t *Terminal) mainCursor() point {
+	switch {
+	case t.altMode == 1049:
+		return point{t.main.saved.x, t.main.saved.y}
+	case t.AltScreen():
+		y := t.rows - 1
+		for y > 0 && t.main.row(y).isBlank() {
+			y--
+		}
+		return point{0, y}
+	case t.pending:
+		return point{t.x + 1, t.y}
+	}
+	return point{t.x, t.y}
+}
 
 // cut makes a grid without scrollback cols by rows: rows below the cursor go
 // first, then rows at the top. It returns how many of those.

@@ -164,3 +164,20 @@ func logicalLines(t *Terminal) []string {
 	}
 	return out
 }
+
+// TestResizeBehindAlternate: the main screen keeps its text while a program
+// without a saved cursor is resized on the alternate one.
+func TestResizeBehindAlternate(t *testing.T) {
+	for _, mode := range []string{"47", "1047", "1049"} {
+		term := New(12, 6, Options{})
+		term.Write([]byte("\x1b71\r\n2\r\n3\r\n4\r\n5\r\n6\x1b[?" + mode + "h\x1b[H"))
+		for _, s := range [][2]int{{12, 3}, {5, 2}, {30, 10}} {
+			term.Resize(s[0], s[1])
+			checkInvariants(t, term)
+		}
+		term.Write([]byte("\x1b[?" + mode + "l"))
+		if d := cmp.Diff([]string{"1", "2", "3", "4", "5", "6"}, logicalLines(term)); d != "" {
+			t.Errorf("mode %s (-want +got):\n%s", mode, d)
+		}
+	}
+}

@@ -56,7 +56,11 @@ func (p *painter) screens(scrollback int) {
 	undo := p.savedCursor(&t.main)
 	if t.AltScreen() {
 		p.private(t.altMode, true)
+		filled := p.style.bg != 0 // the screen is entered cleared in the saved pen's background
 		undo()
+		if filled {
+			p.out = append(p.out, "\x1b[2J"...)
+		}
 		p.paintScreen(&t.alt.grid)
 		p.kitty(&t.alt.kitty)
 		p.savedCursor(&t.alt)()
