@@ -41,6 +41,8 @@ func checkRow(tb testing.TB, t *Terminal, r *row) {
 		switch {
 		case x >= r.used && c != (cell{}):
 			tb.Fatalf("cell %d is not blank and over %d", x, r.used)
+		case c.ch == 0 && c.attr&attrTail == 0 && c != c.blank():
+			tb.Fatalf("blank cell %d has more than a background", x)
 		case c.attr&attrWide != 0 && (x+1 == t.cols || r.cells[x+1].attr&attrTail == 0):
 			tb.Fatalf("half a wide character at %d", x)
 		case c.attr&attrTail != 0 && (x == 0 || r.cells[x-1].attr&attrWide == 0):

@@ -104,8 +104,12 @@ func (t *Terminal) changeRect(r rect, toggle bool) {
 	for y := r.y0; y < r.y1; y++ {
 		row := t.cur.row(y)
 		for x := r.x0; x < r.x1; x++ {
+			c := &row.cells[x]
 			for i := 4; i < max(p.n, 5); i++ {
-				changeAttr(&row.cells[x].attr, p.get(i, 0), toggle)
+				changeAttr(&c.attr, p.get(i, 0), toggle)
+			}
+			if c.ch == 0 && c.attr != 0 && c.attr&attrTail == 0 {
+				c.ch = ' ' // a blank has a background and nothing else
 			}
 		}
 		row.used = max(row.used, r.x1)
