@@ -9,6 +9,7 @@ import (
 	"path"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -161,12 +162,28 @@ func (e *execution) start(ctx context.Context, home *run.Home, rec run.Record, r
 	client := api.NewClient(home.Dir(rec.ID))
 	defer client.Close()
 	stream, err := client.Exec(ctx, req)
+	var r retries
+	for end := time.Now().Add(execPatience); errors.Is(err, api.ErrUnreachable) && time.Now().Before(end); {
+		if rec, err = e.app.settled(ctx, home, rec.ID); err != nil {
+			return err
+		}
+		if run.Ask(run.VerbExec, rec.State).Answer == run.Refused {
+			return &run.StateError{Verb: run.VerbExec, Record: rec}
+		}
+		if err := r.pause(ctx); err != nil {
+			return err
+		}
+		stream, err = client.Exec(ctx, req)
+	}
 	if err != nil {
 		return &exitError{code: codeNotStarted, err: fmt.Errorf("exec in %s: %w", rec.Name, err)}
 	}
 	defer stream.Close()
 	return e.serve(ctx, stream)
 }
+
+// execPatience is how long exec waits for a supervisor that is being replaced.
+const execPatience = 10 * time.Second
 
 // inside makes a path in the sandbox absolute. It has slashes, whatever this system has.
 func inside(dir, base string) string {

@@ -18,6 +18,9 @@ import (
 	"moat/internal/run"
 )
 
+// errNoAnswer says that a guard was killed before it could tell how it went.
+var errNoAnswer = errors.New("the guard ended without an answer")
+
 // guard is a guard process that waits for its request. It has its own session and none of this process's descriptors:
 // nothing that happens to this terminal concerns it.
 type guard struct {
@@ -65,7 +68,7 @@ func (g *guard) launch(ctx context.Context, launch api.Launch) (api.Ready, error
 		if ctx.Err() != nil {
 			return api.Ready{}, ctx.Err()
 		}
-		return api.Ready{}, &exitError{code: codeNotStarted, err: errors.New("the guard ended without an answer")}
+		return api.Ready{}, &exitError{code: codeNotStarted, err: errNoAnswer}
 	}
 	ready, err := api.Decode[api.Ready](text)
 	if err != nil {
@@ -104,20 +107,46 @@ func (app *App) settled(ctx context.Context, home *run.Home, ref string) (run.Re
 
 // adopt gives a run a new guard. That somebody else was faster is fine.
 func (app *App) adopt(ctx context.Context, home *run.Home, id string) error {
+	for try := 1; ; try++ {
+		err := app.adoptOnce(ctx, home, id)
+		if err == nil {
+			return nil
+		}
+		entry, getErr := home.Get(id)
+		if getErr != nil || !entry.Unattended() {
+			return getErr
+		}
+		if !errors.Is(err, errNoAnswer) || try == adoptTries {
+			return fmt.Errorf("take over %s: %w", id, err)
+		}
+	}
+}
+
+// adoptTries is how many guards may be killed while they take over a run.
+const adoptTries = 5
+
+func (app *App) adoptOnce(ctx context.Context, home *run.Home, id string) error {
 	g, err := app.prepareGuard()
 	if err != nil {
 		return err
 	}
 	defer g.close()
 	_, err = g.launch(ctx, api.Launch{Home: home.Path(), Adopt: id})
-	if err == nil {
+	return err
+}
+
+// retries paces those who cannot reach a supervisor that is there or is being replaced: whoever takes a run over holds its
+// lock for a moment before there is a socket, and no file tells when there is. The zero value begins.
+type retries struct{ wait time.Duration }
+
+func (r *retries) pause(ctx context.Context) error {
+	r.wait = min(max(2*r.wait, time.Millisecond), releasePoll)
+	select {
+	case <-time.After(r.wait):
 		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	entry, getErr := home.Get(id)
-	if getErr == nil && entry.Unattended() {
-		return fmt.Errorf("take over %s: %w", id, err)
-	}
-	return getErr
 }
 
 // waitReleased waits until the supervisor of a run that has ended has taken everything down and let go of the run.

@@ -136,7 +136,9 @@ func (s *attachment) stop(ctx context.Context, grace time.Duration) {
 
 // follow receives until the run ends, over as many connections as it takes.
 func (s *attachment) follow(ctx context.Context) error {
+	var r retries
 	for {
+		began := time.Now()
 		err := s.connection(ctx)
 		if !errors.Is(err, api.ErrUnreachable) {
 			return err
@@ -148,7 +150,13 @@ func (s *attachment) follow(ctx context.Context) error {
 		if rec.State.Final() {
 			return s.fromDisk(rec)
 		}
-		s.app.say("the run's supervisor is being replaced; reconnecting")
+		if r.wait == 0 || time.Since(began) > patience {
+			r = retries{}
+			s.app.say("the run's supervisor is being replaced; reconnecting")
+		}
+		if err := r.pause(ctx); err != nil {
+			return err
+		}
 	}
 }
 

@@ -108,14 +108,17 @@ func (app *App) each(refs []string, do func(ref string) error) error {
 
 // stopRun ends a run and returns when it has ended.
 func (app *App) stopRun(ctx context.Context, home *run.Home, rec run.Record, grace time.Duration) error {
-	for !rec.State.Final() {
+	for r := (retries{}); !rec.State.Final(); {
 		client := api.NewClient(home.Dir(rec.ID))
 		err := client.Stop(ctx, api.Stop{GraceMS: grace.Milliseconds()})
 		client.Close()
 		if err != nil && !errors.Is(err, api.ErrUnreachable) {
 			return fmt.Errorf("stop %s: %w", rec.ID, err)
 		}
-		if rec, err = app.settled(ctx, home, rec.ID); err != nil {
+		if rec, err = app.settled(ctx, home, rec.ID); err != nil || rec.State.Final() {
+			return err
+		}
+		if err := r.pause(ctx); err != nil {
 			return err
 		}
 	}
