@@ -56,6 +56,7 @@ func TestFullDisk(t *testing.T) {
 	const n = 300_000 // 3 MB
 	for name, victims := range map[string][]role{"waits": nil, "waits-killed": {roleSupervisor}, "waits-all-killed": {roleGuard, roleSupervisor}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			smallDisk(t, w, 2)
 			c := full(w, name, n)
@@ -76,6 +77,7 @@ func TestFullDisk(t *testing.T) {
 
 // TestStopOnFullDisk stops a run that waits for room: it ends, and says what is missing.
 func TestStopOnFullDisk(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	smallDisk(t, w, 2)
 	c := full(w, "stopped", 1_000_000)
@@ -98,6 +100,7 @@ func TestStopOnFullDisk(t *testing.T) {
 
 // TestStartOnFullDisk starts a run where there is no room: an error, and nothing is left.
 func TestStartOnFullDisk(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	smallDisk(t, w, 1)
 	filler := filepath.Join(w.home, "filler")
@@ -119,6 +122,7 @@ func TestStartOnFullDisk(t *testing.T) {
 
 // TestReadOnlyHome looks at runs where nothing can be written, and tries to start one.
 func TestReadOnlyHome(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	smallDisk(t, w, 4)
 	id := w.detached("steady", "5", "1ms")

@@ -5,20 +5,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"testing"
 )
 
 // base is the folder of everything that this test process makes, with the programs that the tests use.
-type base struct {
-	dir string
-
-	once sync.Once // guards race
-	race struct {
-		path string
-		err  error
-	}
-}
+type base struct{ dir string }
 
 // programs is set by TestMain alone.
 var programs = &base{}
@@ -71,15 +62,6 @@ func prepared(m *testing.M) (code int, err error) {
 }
 
 func (b *base) path(name string) string { return filepath.Join(b.dir, name) }
-
-// raceMoat builds moat with the race detector, once.
-func (b *base) raceMoat() (string, error) {
-	b.once.Do(func() {
-		b.race.path = b.path("moat-race")
-		b.race.err = build(b.race.path, "CGO_ENABLED=1", "-race")
-	})
-	return b.race.path, b.race.err
-}
 
 func build(out, cgo string, flags ...string) error {
 	cmd := exec.Command("go", append(append([]string{"build", "-buildvcs=false", "-o", out}, flags...), "moat/cmd/moat")...)

@@ -20,6 +20,7 @@ func TestAsUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: it becomes an ordinary user")
 	}
+	t.Parallel()
 	var who *user.User
 	for _, name := range ordinary() {
 		if u, err := user.Lookup(name); err == nil {

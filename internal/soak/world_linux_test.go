@@ -28,6 +28,7 @@ type world struct {
 	moat      string // the link
 	home      string
 	workspace string
+	env       []string // besides the test's
 }
 
 // newWorld makes a world. When the test ends nothing may be left of it.
@@ -168,6 +169,7 @@ func (w *world) command(args ...string) *command {
 	c := &command{w: w, cmd: exec.Command(w.moat, args...), done: make(chan struct{})}
 	c.cmd.Dir = w.workspace
 	c.cmd.Env = append(os.Environ(), "MOAT_HOME="+w.home, "MOAT_STOP_WINDOW=200ms")
+	c.cmd.Env = append(c.cmd.Env, w.env...)
 	c.cmd.Stdout, c.cmd.Stderr = &c.out, &c.err
 	return c
 }
