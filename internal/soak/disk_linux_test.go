@@ -88,6 +88,9 @@ func TestStopOnFullDisk(t *testing.T) {
 	if run.State != "stopped" || run.Reason == nil || !strings.Contains(*run.Reason, "bytes of its output are missing") {
 		t.Errorf("%v", run)
 	}
+	if !strings.Contains(c.err.String(), "is let go") {
+		t.Errorf("the client was not told that something is missing: %q", c.err.String())
+	}
 	record := w.record(run.ID, "stdout")
 	if got := lines(t, "record", 'o', record, true); got < 50_000 {
 		t.Errorf("only %d lines were recorded on a disk of 2 MiB", got)

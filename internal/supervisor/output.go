@@ -48,6 +48,9 @@ func (s *supervisor) store(ctx context.Context, out line.Output) error {
 	for errors.Is(err, journal.ErrNoSpace) {
 		switch err := s.waitRoom(ctx); {
 		case errors.Is(err, errGiveUp):
+			if s.missing == 0 {
+				s.clients.notice("the run is ended by force: what has no room is let go")
+			}
 			s.missing += uint64(len(out.Data))
 			return nil
 		case err != nil:
@@ -81,7 +84,7 @@ func (s *supervisor) gap() string {
 	if s.missing == 0 {
 		return ""
 	}
-	return fmt.Sprintf("the last %d bytes of its output are missing: there was no room for them in %s", s.missing, s.Folder.Dir())
+	return fmt.Sprintf("%d bytes of its output are missing: there was no room for them in %s", s.missing, s.Folder.Dir())
 }
 
 // inputDone passes on to the client that sent it how much of its input was taken.
