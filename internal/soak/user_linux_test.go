@@ -39,7 +39,7 @@ func TestAsUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "soak-user-")
+	dir, err := os.MkdirTemp("", "soak-user-") //nolint:usetesting // t.TempDir is in a folder that nobody else may enter
 	if err != nil {
 		t.Fatal(err)
 	}

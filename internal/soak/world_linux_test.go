@@ -40,7 +40,7 @@ func newWorld(t *testing.T) *world {
 // worldOf makes a world for another program, and with a home elsewhere below the world's folder.
 func worldOf(t *testing.T, program, home string) *world {
 	t.Helper()
-	dir, err := os.MkdirTemp(programs.dir, "w")
+	dir, err := os.MkdirTemp(programs.dir, "w") //nolint:usetesting // links to programs stay on their file system
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,9 +245,6 @@ func (c *command) want(code int) *command {
 	}
 	return c
 }
-
-// kill ends the client with SIGKILL.
-func (c *command) kill() { _ = c.cmd.Process.Kill() }
 
 // listed is a line of moat list --json.
 type listed struct {

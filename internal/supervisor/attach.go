@@ -192,7 +192,7 @@ func (s *supervisor) sendNews(ctx context.Context, c *client, box *mailbox) erro
 func (s *supervisor) forwardInput(st *stream) error {
 	for {
 		kind, payload, err := st.in.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

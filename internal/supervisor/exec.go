@@ -121,7 +121,7 @@ func (s *supervisor) forwardExecInput(st *stream, p *process, source uint64) err
 	conn := s.link.current() // input that was under way on another one is lost
 	for {
 		kind, payload, err := st.in.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

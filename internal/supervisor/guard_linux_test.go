@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -47,7 +46,7 @@ func guard(t *testing.T, script string) (*Guard, string) {
 	t.Cleanup(func() { null.Close() })
 	return &Guard{
 		Program: []string{"/bin/sh", "-c", script}, Lock: log, Listener: null, Answer: null,
-		Start: []byte("the start\n"), Log: log, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Start: []byte("the start\n"), Log: log, Logger: slog.New(slog.DiscardHandler),
 	}, log.Name()
 }
 

@@ -114,7 +114,7 @@ func (l *link) adopt(conn *line.Conn, welcome line.Welcome) error {
 			continue
 		}
 		if p.started() {
-			p.push(line.Failed{Process: id, Code: 125, Error: "the sandbox lost the command"})
+			_ = p.push(line.Failed{Process: id, Code: 125, Error: "the sandbox lost the command"}) // only output is refused
 		} else if err := sendTo(conn, p.spawn); err != nil {
 			return fmt.Errorf("start process %d: %w", id, err)
 		}

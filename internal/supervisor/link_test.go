@@ -73,7 +73,7 @@ func scripted(t *testing.T, connections int, hello welcome, script guestScript) 
 		return host, nil
 	}
 	l := &link{
-		dial: dial, secret: testSecret, main: s, logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		dial: dial, secret: testSecret, main: s, logger: slog.New(slog.DiscardHandler),
 		processes: make(map[uint32]*process),
 	}
 	t.Cleanup(l.drop)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -66,7 +65,7 @@ func running(t *testing.T, connections int, hello welcome, script guestScript) (
 	}
 	b := &box{}
 	s := &supervisor{
-		Config: Config{Folder: folder, Runtime: b, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))},
+		Config: Config{Folder: folder, Runtime: b, Logger: slog.New(slog.DiscardHandler)},
 		up:     make(chan struct{}), ended: make(chan struct{}),
 	}
 	s.stop.news, s.stop.forced = make(chan struct{}, 1), make(chan struct{})
