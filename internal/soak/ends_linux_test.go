@@ -327,3 +327,14 @@ func TestManyAdopters(t *testing.T) {
 		w.exited(id, 150, "stdout", "stderr")
 	}
 }
+
+// TestHomeRemoved removes the home under a run: when the command ends, nobody waits for it to come back.
+func TestHomeRemoved(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.detached("steady", "100", "5ms")
+	if err := os.RemoveAll(w.home); err != nil {
+		t.Fatal(err)
+	}
+	w.must("the end of everybody", func() bool { return len(w.procs()) == 0 })
+}

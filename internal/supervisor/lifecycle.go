@@ -340,7 +340,8 @@ func joinReasons(reasons ...string) string {
 	return strings.Join(slices.DeleteFunc(reasons, func(r string) bool { return r == "" }), "; ")
 }
 
-// settle makes a change and returns when it is on disk.
+// settle makes a change and returns when it is on disk, or when the run's folder is not there any more: somebody has
+// removed it, and there is nothing to keep up to date.
 func (s *supervisor) settle(ctx context.Context, change func(*run.Record)) error {
 	for {
 		err := s.Folder.Update(change)
@@ -349,6 +350,9 @@ func (s *supervisor) settle(ctx context.Context, change func(*run.Record)) error
 			return err
 		}
 		s.Logger.Error("the run's record could not be saved", "error", err)
+		if _, err := os.Stat(s.Folder.Dir()); errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
 		if err := sleep(ctx, saveRetry); err != nil {
 			return err
 		}
