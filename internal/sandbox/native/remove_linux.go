@@ -31,6 +31,10 @@ func (r *Runtime) Remove(ctx context.Context, ref sandbox.Ref) error {
 func (r *Runtime) end(ctx context.Context, ref sandbox.Ref) error {
 	r.mu.Lock()
 	c := r.children[ref.Dir]
+	var known groups
+	if c != nil {
+		known = c.groups
+	}
 	r.mu.Unlock()
 	rec, err := readRecord(ref)
 	switch {
@@ -42,8 +46,16 @@ func (r *Runtime) end(ctx context.Context, ref sandbox.Ref) error {
 		if err := rec.Groups.remove(ctx); err != nil {
 			return err
 		}
-	case c != nil: // it was never written down
+	case c != nil: // it was never written down, or somebody has removed the folder
 		_ = c.process.Kill()
+		select {
+		case <-c.ended:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := known.remove(ctx); err != nil {
+			return err
+		}
 	default:
 		// A guest whose owner died before writing it down ends by itself, and a torn record has seen the machine end.
 		if err := r.awaitEnd(ctx, ref); err != nil {

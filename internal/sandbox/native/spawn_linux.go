@@ -30,6 +30,7 @@ type child struct {
 	lifeline *os.File      // writing end of the guest's fd 3; its end tells the guest that we are gone
 	status   *os.File      // our end of the guest's fd 5
 	ended    chan struct{} // closed when the guest was waited for
+	groups   groups        // as written down; guarded by Runtime.mu
 }
 
 // start makes the sandbox. What it made is left to Remove if it fails.
@@ -60,6 +61,9 @@ func (r *Runtime) start(ctx context.Context, spec sandbox.Spec) error {
 	if err != nil {
 		return fmt.Errorf("write down the guest: %w", err)
 	}
+	r.mu.Lock()
+	c.groups = rec.Groups
+	r.mu.Unlock()
 	err = c.handOver(ctx, boot, func() (late, error) {
 		rest, err := rec.limit(spec)
 		found := <-masks
