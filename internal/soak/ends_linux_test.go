@@ -332,9 +332,10 @@ func TestManyAdopters(t *testing.T) {
 func TestHomeRemoved(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.detached("steady", "100", "5ms")
+	id := w.detached("steady", "100", "5ms")
 	if err := os.RemoveAll(w.home); err != nil {
 		t.Fatal(err)
 	}
 	w.must("the end of everybody", func() bool { return len(w.procs()) == 0 })
+	w.nothingLeft(id)
 }
