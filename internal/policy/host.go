@@ -110,20 +110,23 @@ func parseHost(s string) (Host, *SyntaxError) {
 
 // parseIPv6 reads an address of which a bracket or a colon says that it can be nothing else.
 func parseIPv6(s string) (Host, *SyntaxError) {
-	inner, message := s, "is not an IPv6 address"
+	inner := s
 	if s[0] == '[' {
-		inner = strings.TrimPrefix(s, "[")
-		if !strings.HasSuffix(inner, "]") {
+		end := strings.IndexByte(s, ']')
+		switch {
+		case end < 0:
 			return Host{}, &SyntaxError{What: "host", Input: s, At: len(s), Message: "has no closing bracket"}
+		case end != len(s)-1:
+			return Host{}, &SyntaxError{What: "host", Input: s, At: end + 1, Message: "goes on after its closing bracket"}
 		}
-		inner = strings.TrimSuffix(inner, "]")
+		inner = s[1:end]
 	}
 	if at := strings.IndexByte(s, '%'); at >= 0 {
 		return Host{}, &SyntaxError{What: "host", Input: s, At: at, Message: "has a zone or a percent sign"}
 	}
 	addr, err := netip.ParseAddr(inner)
 	if err != nil || !addr.Is6() {
-		return Host{}, &SyntaxError{What: "host", Input: s, Message: message}
+		return Host{}, &SyntaxError{What: "host", Input: s, Message: "is not an IPv6 address"}
 	}
 	return Host{addr: addr}, nil
 }

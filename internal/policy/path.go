@@ -26,6 +26,9 @@ func normalizePath(raw string) (string, *SyntaxError) {
 	if raw == "" || raw[0] != '/' {
 		return fail(0, `does not begin with "/"`)
 	}
+	if firstOdd(raw) == len(raw) {
+		return resolveDots(raw), nil
+	}
 	var out []byte // nil as long as the output is the input's beginning
 	for i := 0; i < len(raw); i++ {
 		c, size, at := raw[i], 1, i
@@ -43,7 +46,7 @@ func normalizePath(raw string) (string, *SyntaxError) {
 		switch {
 		case size == 3 && unreserved(c):
 			text = string(rune(c))
-		case size == 3 || !unreserved(c) && !pathByte(c):
+		case size == 3 || !pathBytes[c]:
 			text = percent(c)
 		}
 		if out == nil && text != raw[at:at+size] {
@@ -58,6 +61,16 @@ func normalizePath(raw string) (string, *SyntaxError) {
 		raw = string(out)
 	}
 	return resolveDots(raw), nil
+}
+
+// firstOdd returns the offset of the first byte that needs a closer look.
+func firstOdd(path string) int {
+	for i := 0; i < len(path); i++ {
+		if !pathBytes[path[i]] {
+			return i
+		}
+	}
+	return len(path)
 }
 
 // resolveDots is remove_dot_segments of RFC 3986 section 5.2.4 for a path that begins with "/".
@@ -85,21 +98,20 @@ func resolveDots(path string) string {
 // ambiguous says why servers are known to read a normalised path in different ways, or "" when they do not. Rules
 // cannot judge such a path.
 func ambiguous(path string) string {
-	for _, encoded := range []string{path, slashesDecoded(path)} {
-		for start := 1; start <= len(encoded); {
-			end := segmentEnd(encoded, start)
-			segment := encoded[start:end]
-			bare, _, _ := strings.Cut(segment, ";")
-			switch {
-			case segment == "" && end < len(encoded):
-				return "has an empty segment"
-			case bare == "." || bare == "..":
-				return "has a hidden dot segment"
-			case bare == "" && segment != "":
-				return "has a segment of parameters only"
-			}
-			start = end + 1
+	decoded := slashesDecoded(path) // which has the segments of path, or parts of them
+	for start := 1; start <= len(decoded); {
+		end := segmentEnd(decoded, start)
+		segment := decoded[start:end]
+		bare, _, _ := strings.Cut(segment, ";")
+		switch {
+		case segment == "" && end < len(decoded):
+			return "has an empty segment"
+		case bare == "." || bare == "..":
+			return "has a hidden dot segment"
+		case bare == "" && segment != "":
+			return "has a segment of parameters only"
 		}
+		start = end + 1
 	}
 	for rest := path; ; {
 		at := strings.IndexByte(rest, '%')
@@ -133,10 +145,15 @@ func unreserved(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~'
 }
 
-// pathByte reports whether c, which is not unreserved, may be in a path as it is.
-func pathByte(c byte) bool {
-	return strings.IndexByte("/!$&'()*+,;=:@", c) >= 0
-}
+// pathBytes are the bytes that a path may have as they are (RFC 3986 section 3.3: pchar and "/").
+//
+//nolint:gochecknoglobals // a read-only table, asked for each byte
+var pathBytes = func() (table [256]bool) {
+	for c := range table {
+		table[c] = unreserved(byte(c)) || strings.IndexByte("/!$&'()*+,;=:@", byte(c)) >= 0
+	}
+	return table
+}()
 
 func percent(c byte) string {
 	const digits = "0123456789ABCDEF"

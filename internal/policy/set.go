@@ -85,18 +85,30 @@ func (s *set[T]) find(h Host, ok func(ports) bool) (value T, found bool) {
 	if value, found = pick(s.names[h.name], ok); found {
 		return value, true
 	}
-	labels, rest := strings.Count(h.name, ".")+1, h.name
-	for labels > 1 {
-		rest = rest[strings.IndexByte(rest, '.')+1:]
-		labels--
-		if labels > s.labels {
-			continue
-		}
+	for rest := s.longest(h.name); rest != ""; {
 		if value, found = pick(s.below[rest], ok); found {
 			return value, true
 		}
+		_, rest, _ = strings.Cut(rest, ".")
 	}
 	return value, false
+}
+
+// longest is the longest proper suffix of a name that may be a key of below, or "". Names have up to 127 labels, and
+// whoever is asked about has chosen them.
+func (s *set[T]) longest(name string) string {
+	at := len(name)
+	for range s.labels {
+		dot := strings.LastIndexByte(name[:at], '.')
+		if dot < 0 {
+			break
+		}
+		at = dot
+	}
+	if at == len(name) {
+		return ""
+	}
+	return name[at+1:]
 }
 
 func (s *set[T]) findAddr(addr netip.Addr, ok func(ports) bool) (value T, found bool) {
