@@ -33,6 +33,7 @@ func TestName(t *testing.T) {
 		{"BÜCHER.example", "xn--bcher-kva.example"},
 		{"xn--bcher-kva.example", "xn--bcher-kva.example"},
 		{"XN--BCHER-KVA.example", "xn--bcher-kva.example"},
+		{"xn--mgba3gch31f060k.com", "xn--mgba3gch31f060k.com"}, // with a joiner that its script needs
 		{"a_b.example.com", "a_b.example.com"},
 		{"_dmarc.bücher.example", "_dmarc.xn--bcher-kva.example"},
 		{"r3---sn-abc.googlevideo.com", "r3---sn-abc.googlevideo.com"},
