@@ -129,11 +129,11 @@ func TestCacheIsBoundedAndMintsOnce(t *testing.T) {
 			t.Fatal("callers at the same time have different certificates")
 		}
 	}
-	for i := range 2 * maxLeaves {
+	for i := range 3 * maxLeaves {
 		if _, err := a.Leaf(fmt.Sprintf("h%d.example", i)); err != nil {
 			t.Fatal(err)
 		}
-		if i == maxLeaves/2 {
+		if i == maxLeaves/2 || i == maxLeaves+maxLeaves/4 {
 			again, err := a.Leaf("one.example")
 			if err != nil || again != got[0] {
 				t.Fatalf("a host in use was forgotten: %v", err)
@@ -197,6 +197,7 @@ func TestServerConfig(t *testing.T) {
 		return c
 	}
 	client := func(sni string) *tls.Config { return &tls.Config{ServerName: sni, RootCAs: roots(t, a)} }
+	anything := func(sni string) *tls.Config { return &tls.Config{ServerName: sni, InsecureSkipVerify: true} }
 	tests := []struct {
 		name, expect string
 		client       *tls.Config
@@ -204,12 +205,12 @@ func TestServerConfig(t *testing.T) {
 	}{
 		{"same name", "api.example", client("api.example"), true},
 		{"capitals", "api.example", client("API.Example"), true},
-		{"other name", "api.example", client("shared.example"), false},
-		{"no name", "api.example", &tls.Config{InsecureSkipVerify: true}, false},
+		{"other name", "api.example", anything("shared.example"), false},
+		{"no name", "api.example", anything(""), false},
 		{"address", "203.0.113.7", client("203.0.113.7"), true},
 		{"IPv6 address", "2001:db8::7", client("2001:db8::7"), true},
-		{"name where an address is expected", "203.0.113.7", client("api.example"), false},
-		{"address where a name is expected", "api.example", client("203.0.113.7"), false},
+		{"name where an address is expected", "203.0.113.7", anything("api.example"), false},
+		{"address where a name is expected", "api.example", anything("203.0.113.7"), false},
 		{"TLS 1.2", "api.example", &tls.Config{ServerName: "api.example", RootCAs: roots(t, a), MaxVersion: tls.VersionTLS12}, true},
 		{"TLS 1.1", "api.example", &tls.Config{ServerName: "api.example", RootCAs: roots(t, a), MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, false},
 		{"only P-384", "api.example", &tls.Config{ServerName: "api.example", RootCAs: roots(t, a), CurvePreferences: []tls.CurveID{tls.CurveP384}}, false},
@@ -286,7 +287,10 @@ func TestKeysStayInside(t *testing.T) {
 	}
 	said := log.String() + string(marshalled)
 	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		said += fmt.Sprintf(format, a) + fmt.Sprintf(format, c.PrivateKey) + fmt.Sprintf(format, *c) + fmt.Sprintf(format, struct{ A any }{a})
+		if got := fmt.Sprintf(format, c.PrivateKey); got != redacted {
+			t.Errorf("%s prints a key as %q", format, got)
+		}
+		said += fmt.Sprintf(format, a) + fmt.Sprintf(format, *c) + fmt.Sprintf(format, struct{ A any }{a})
 	}
 	for _, key := range []signer{a.key, a.leafKey} {
 		secret, err := key.key.Bytes()
@@ -298,9 +302,6 @@ func TestKeysStayInside(t *testing.T) {
 				t.Fatalf("a key is printed as %T", form)
 			}
 		}
-	}
-	if !strings.Contains(said, redacted) {
-		t.Error("nothing says that something was left out")
 	}
 }
 

@@ -199,13 +199,16 @@ func TestRulesPrecedence(t *testing.T) {
 		{"a.b.example", []string{"allow * /any"}},
 		{"a.b.example:8443", []string{"allow * /port"}},
 		{"203.0.113.0/24", []string{"allow GET /net"}},
+		{"203.0.0.0/16", []string{"allow GET /wide"}},
+		{"203.0.113.64/26", []string{"allow GET /narrow"}},
 	}})
 	for question, want := range map[string]bool{
 		"GET z.example:443/any": false, "GET b.example:443/x": false,
 		"GET z.b.example:443/x": true, "GET z.b.example:443/y": false, "PUT z.b.example:443/y": true,
 		"GET a.b.example:443/any": true, "GET a.b.example:443/x": false, "GET a.b.example:443/port": false,
 		"GET a.b.example:8443/port": true, "GET a.b.example:8443/any": false,
-		"GET 203.0.113.9:80/net": true, "GET 203.0.113.9:80/": false,
+		"GET 203.0.113.9:80/net": true, "GET 203.0.113.9:80/wide": false,
+		"GET 203.0.113.65:80/narrow": true, "GET 203.0.113.65:80/net": false, "GET 203.0.9.9:80/wide": true,
 	} {
 		if d := ask(t, p, question); d.Allow != want {
 			t.Errorf("%s: %+v, want %v", question, d, want)
@@ -246,8 +249,10 @@ func TestLookup(t *testing.T) {
 		"bad.wild.lab.test": false, "deny.lab.test": false, "wild.lab.test": false, "localhost": false,
 		"host.moat.internal": true, "moat.internal": false, "127.0.0.1": false,
 	} {
-		if d := p.Decide(Question{Host: mustHost(t, name), Lookup: true}); d.Allow != want {
-			t.Errorf("lookup of %s: %+v, want %v", name, d, want)
+		for _, port := range []uint16{0, 80, 9} { // which is not looked at
+			if d := p.Decide(Question{Host: mustHost(t, name), Lookup: true, Port: port}); d.Allow != want {
+				t.Errorf("lookup of %s: %+v, want %v", name, d, want)
+			}
 		}
 	}
 	none := compile(t, Config{})

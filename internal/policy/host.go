@@ -160,8 +160,8 @@ func fromUnicode(s string) (ascii string, at int, problem string) {
 			return "", i, "has the invisible or invalid character " + strconv.QuoteRuneToASCII(r)
 		}
 	}
-	// UTS 46 without transitional processing, as browsers do it. Which characters the ASCII form may have is
-	// checkName's business, which knows underscores.
+	// UTS 46 without transitional processing, as browsers do it. StrictDomainName would refuse underscores; which
+	// characters the result may have is checked below.
 	profile := idna.New(idna.MapForLookup(), idna.BidiRule(), idna.CheckHyphens(true), idna.CheckJoiners(true),
 		idna.Transitional(false), idna.StrictDomainName(false))
 	ascii, err := profile.ToASCII(s)
@@ -172,14 +172,6 @@ func fromUnicode(s string) (ascii string, at int, problem string) {
 		if c := ascii[i]; !plain(c) || c >= 'A' && c <= 'Z' {
 			return "", 0, "stands for a name with the character " + strconv.QuoteRuneToASCII(rune(c))
 		}
-	}
-	// A label in Punycode must be the one that its Unicode form has: otherwise it has two spellings.
-	unicode, err := profile.ToUnicode(ascii)
-	if err != nil {
-		return "", 0, "is not a valid international name"
-	}
-	if again, err := profile.ToASCII(unicode); err != nil || again != ascii {
-		return "", 0, "has a label that is not the Punycode of its name"
 	}
 	return ascii, 0, ""
 }

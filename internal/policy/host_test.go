@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"golang.org/x/net/idna"
 )
 
 func mustHost(t testing.TB, s string) Host {
@@ -190,6 +192,10 @@ func FuzzName(f *testing.F) {
 		}
 		if _, err := netip.ParseAddr(name); err == nil {
 			t.Fatalf("Name(%q) takes an address for a name", s)
+		}
+		shown, err := idna.Lookup.ToUnicode(name)
+		if again, err2 := Name(shown); err == nil && (err2 != nil || again != h) {
+			t.Fatalf("%q is shown as %q, which is %q, %v", name, shown, again, err2)
 		}
 		if upper, err := Name(strings.ToUpper(name) + "."); err != nil || upper != h {
 			t.Fatalf("the case or the dot of %q makes a difference: %q, %v", name, upper, err)
