@@ -114,9 +114,6 @@ func constrain(root *x509.Certificate) {
 // RootPEM is the root's certificate. The caller may keep and change it.
 func (a *Authority) RootPEM() []byte { return append([]byte(nil), a.rootPEM...) }
 
-// NotAfter is when the root and all leaves end.
-func (a *Authority) NotAfter() time.Time { return a.root.NotAfter }
-
 // mint makes the leaf of a host. It takes some 0.2 ms.
 func (a *Authority) mint(host string) ([]byte, error) {
 	serial, err := serialNumber()

@@ -42,9 +42,6 @@ func (p Pattern) String() string {
 	return text
 }
 
-// HasPort reports whether the pattern names a port.
-func (p Pattern) HasPort() bool { return p.port != 0 }
-
 func parsePattern(s string) (Pattern, *SyntaxError) {
 	fail := func(at int, message, hint string) (Pattern, *SyntaxError) {
 		return Pattern{}, &SyntaxError{What: "pattern", Input: s, At: at, Message: message, Hint: hint}

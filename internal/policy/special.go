@@ -119,7 +119,7 @@ func specialName(name string) (class string, ok bool) {
 	case name == "metadata.google.internal" || name == "metadata.goog" || name == "instance-data.ec2.internal":
 		return "metadata", true
 	case name != HostName && (name == hostDomain || strings.HasSuffix(name, "."+hostDomain)):
-		return "reserved name", true
+		return "reserved", true
 	}
 	return "", false
 }
