@@ -35,10 +35,8 @@ func (j *jobs) end() {
 		f.Close()
 	}
 	for _, job := range j.byName {
-		if job.cmd.ProcessState == nil {
-			_ = job.cmd.Process.Kill() // it may have ended by itself
-			<-job.done
-		}
+		_ = job.cmd.Process.Kill() // it may have ended by itself
+		<-job.done
 	}
 }
 
