@@ -69,6 +69,11 @@ func figures() []struct {
 		{"list", measureList},
 		{"logs", measureLogs},
 		{"output", measureOutput},
+		{"terminal attach", measureAttach},
+		{"terminal keystrokes", measureKeystrokes},
+		{"terminal crowd", measureCrowd},
+		{"terminal output", measureTerminalOutput},
+		{"terminal history", measureHistory},
 	}
 }
 
