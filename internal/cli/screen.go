@@ -147,6 +147,15 @@ func (sc *screen) end(over bool) error {
 	return sc.flush()
 }
 
+// abandon gives back a terminal that takes no output, as far as that can be done: the settings now, and the modes, by
+// the minder, when it takes output again. Nothing can be said on it.
+func (sc *screen) abandon() error {
+	if err := sc.tty.Restore(); err != nil && !errors.Is(err, term.ErrStuck) {
+		return err
+	}
+	return nil
+}
+
 // flush writes what is in buf. How to undo it is known before it is done.
 func (sc *screen) flush() error {
 	if len(sc.buf) == 0 {

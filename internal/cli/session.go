@@ -67,7 +67,10 @@ func (s *attachment) attach(ctx context.Context) error {
 		defer brokenPipeIsAnError()()
 	}
 	go s.handle(ctx, cancel)
-	err := s.follow(ctx)
+	err := s.followed(ctx)
+	if errors.Is(err, errStuck) {
+		return s.screen.abandon()
+	}
 	if s.screen != nil {
 		err = cmp.Or(err, s.screen.end(context.Cause(ctx) == nil))
 		s.app.raw.Store(nil)
@@ -83,8 +86,43 @@ func (s *attachment) attach(ctx context.Context) error {
 	return nil
 }
 
+// errStuck says that the person has left, and their terminal takes no output.
+var errStuck = errors.New("the terminal takes no output")
+
+// letGo bounds how long a person who leaves waits for a terminal that does not take what is being written.
+const letGo = time.Second
+
+// followed is follow, or errStuck if a write to the terminal holds it up when ctx has ended. Nothing can end such a
+// write; its goroutine ends with the process.
+func (s *attachment) followed(ctx context.Context) error {
+	if s.screen == nil {
+		return s.follow(ctx)
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer s.screen.tty.RestoreOnPanic()
+		done <- s.follow(ctx)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(letGo)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return errStuck
+	}
+}
+
 // handle is the owner of the signals. It cancels with a leftError to leave.
 func (s *attachment) handle(ctx context.Context, cancel context.CancelCauseFunc) {
+	if s.screen != nil {
+		defer s.screen.tty.RestoreOnPanic()
+	}
 	p := press{window: s.window}
 	var window <-chan time.Time
 	for {
