@@ -48,6 +48,7 @@ func rooms() []room {
 
 		{path: "internal/bench", testOnly: true},
 		{path: "internal/house", testOnly: true},
+		{path: "internal/screens", testOnly: true},
 		{path: "internal/soak", testOnly: true},
 	}
 }

@@ -1,0 +1,95 @@
+package screens
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+// act is a command on a run's terminal:
+//
+//	actor size           prints its size, and again at each SIGWINCH, until a key is typed
+//	actor keys           raw; prints what it reads as hexadecimal digits, "." at the end of each read; "q" ends it
+//	actor send HEX       raw; prints these bytes, and then acts as keys
+//	actor flood N        prints N MB of numbered lines, and then the line "flooded"
+//	actor count EVERY    prints "n 1", "n 2", … for ever, one line after each EVERY milliseconds
+func act(args []string) int {
+	switch args[0] {
+	case "size":
+		return actSize()
+	case "keys":
+		return actKeys(nil)
+	case "send":
+		data, err := strconv.Unquote(`"` + args[1] + `"`)
+		if err != nil {
+			fmt.Println(err)
+			return 98
+		}
+		return actKeys([]byte(data))
+	case "flood":
+		n, _ := strconv.Atoi(args[1])
+		return actFlood(n)
+	}
+	return 99
+}
+
+func actSize() int {
+	changes := make(chan os.Signal, 8)
+	signal.Notify(changes, syscall.SIGWINCH)
+	go func() {
+		for range changes {
+			printSize("winch")
+		}
+	}()
+	printSize("size")
+	_, _ = os.Stdin.Read(make([]byte, 1))
+	return 0
+}
+
+func printSize(what string) {
+	size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Printf("%s %dx%d;\n", what, size.Col, size.Row)
+}
+
+func actKeys(first []byte) int {
+	before, err := term.MakeRaw(0)
+	if err != nil {
+		fmt.Println(err)
+		return 97
+	}
+	defer term.Restore(0, before)
+	os.Stdout.Write(first)
+	fmt.Print("ready ")
+	buf := make([]byte, 4096)
+	for {
+		n, err := os.Stdin.Read(buf)
+		if err != nil || n == 1 && buf[0] == 'q' {
+			return 0
+		}
+		fmt.Printf("%x.", buf[:n])
+	}
+}
+
+func actFlood(megabytes int) int {
+	var b strings.Builder
+	for i := range megabytes * 10_000 {
+		fmt.Fprintf(&b, "line %08d %s\n", i, strings.Repeat("x", 85))
+		if b.Len() > 1<<16 {
+			io.WriteString(os.Stdout, b.String())
+			b.Reset()
+		}
+	}
+	fmt.Print(b.String(), "flooded\n")
+	return 0
+}
