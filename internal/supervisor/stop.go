@@ -60,7 +60,7 @@ func (s *supervisor) requestStop(grace time.Duration) error {
 	case errors.As(err, &already): // somebody else has begun it, or the run has just ended
 	case err != nil:
 		return err
-	default:
+	case grace > 0: // without grace there is nothing to ask for
 		s.signal(sigTERM)
 	}
 	s.stop.by(now.Add(grace))
