@@ -9,6 +9,8 @@ import (
 	"os"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"moat/internal/frame"
 	"moat/internal/guest"
 	"moat/internal/sandbox/native"
@@ -16,9 +18,10 @@ import (
 
 // Descriptors that a runtime gives to a guest.
 const (
-	bootFD   = 3 // pipe: one frame that says what to do; it ends when the runtime's process dies
-	listenFD = 4 // listening unix socket
-	statusFD = 5 // pipe: "ok\n" when the guest can be dialled, otherwise what went wrong
+	bootFD   = 3   // pipe: one frame that says what to do; it ends when the runtime's process dies
+	listenFD = 4   // listening unix socket
+	statusFD = 5   // pipe: "ok\n" when the guest can be dialled, otherwise what went wrong
+	doorFD   = 100 // and on: the sockets of the door, where the Go runtime has nothing of its own
 )
 
 // runGuest is the first process of a sandbox. It returns the exit code.
@@ -54,6 +57,11 @@ func enter() (guest.Config, error) {
 	if err != nil {
 		return guest.Config{}, err
 	}
+	if boot.Spec.Network && !boot.Entered {
+		if boot.Kept, err = openDoor(); err != nil {
+			return guest.Config{}, fmt.Errorf("open the door: %w", err)
+		}
+	}
 	if err := boot.Enter(); err != nil {
 		return guest.Config{}, err
 	}
@@ -63,7 +71,31 @@ func enter() (guest.Config, error) {
 	if err != nil {
 		return guest.Config{}, fmt.Errorf("listening socket: %w", err)
 	}
-	return guest.Config{Listener: listener, Secret: boot.Spec.Secret, Lifeline: lifeline, Init: true}, nil
+	cfg := guest.Config{Listener: listener, Secret: boot.Spec.Secret, Lifeline: lifeline, Init: true}
+	for i, fd := range boot.Kept {
+		cfg.Door = append(cfg.Door, os.NewFile(uintptr(fd), guest.DoorNames()[i]))
+	}
+	return cfg, nil
+}
+
+// openDoor opens the door before the wall stands, and puts its sockets where the second image finds them.
+func openDoor() ([]int, error) {
+	files, err := guest.OpenDoor()
+	if err != nil {
+		return nil, err
+	}
+	var kept []int
+	for i, f := range files {
+		fd := doorFD + i
+		if err := unix.Dup3(int(f.Fd()), fd, 0); err != nil {
+			return nil, err
+		}
+		if err := f.Close(); err != nil {
+			return nil, err
+		}
+		kept = append(kept, fd)
+	}
+	return kept, nil
 }
 
 func readBoot(r io.Reader) (*native.Boot, error) {

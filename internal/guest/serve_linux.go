@@ -30,6 +30,7 @@ type Config struct {
 	Listener net.Listener         // where supervisors connect; Serve closes it
 	Secret   []byte               // the run's secret, 32 bytes or more
 	Lifeline io.ReadCloser        // ends when whoever makes the sandbox dies; Serve closes it; nil: none
+	Door     []*os.File           // the sockets of OpenDoor; Serve closes them; nil: there is no way out
 	Init     bool                 // this is PID 1 of a sandbox: reap, and end, every process there is
 	Peer     func(net.Conn) error // who may try to prove itself; nil: Outside
 	Log      *slog.Logger         // for developers; nil: none
@@ -48,6 +49,13 @@ func Serve(ctx context.Context, cfg Config) error {
 			return err
 		}
 		defer g.standing.close()
+	}
+	if cfg.Door != nil {
+		var err error
+		if g.door, err = newKeeper(cfg.Door, g.log); err != nil {
+			return err
+		}
+		g.wait.Go(g.door.run)
 	}
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, syscall.SIGCHLD)
@@ -96,6 +104,7 @@ type guest struct {
 	tidy  *time.Timer
 
 	standing *standing // nil without Init; used under mu
+	door     *keeper   // nil without a door
 
 	quit chan struct{}
 
@@ -196,6 +205,9 @@ func (g *guest) takeDown() {
 	}
 	g.tidy.Stop()
 	g.mu.Unlock()
+	if g.door != nil {
+		g.door.set(true, true)
+	}
 	g.wait.Wait()
 }
 

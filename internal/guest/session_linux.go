@@ -61,7 +61,13 @@ func (s *session) takeOver() {
 func (s *session) leave() {
 	s.g.mu.Lock()
 	defer s.g.mu.Unlock()
-	if s.g.line.CompareAndSwap(s, nil) && !s.g.started {
+	if !s.g.line.CompareAndSwap(s, nil) {
+		return
+	}
+	if s.g.door != nil {
+		s.g.door.set(true, false)
+	}
+	if !s.g.started {
 		s.g.stop(ErrNoSupervisor)
 	}
 }
@@ -136,6 +142,9 @@ func (s *session) reply(m line.Message) error {
 func (s *session) write() {
 	err := s.conn.SendWelcome(s.welcome)
 	s.welcome = nil
+	if err == nil && s.g.door != nil {
+		err = s.g.door.handOver(s.conn)
+	}
 	var b batch
 	for err == nil {
 		s.collect(&b)

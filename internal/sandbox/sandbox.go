@@ -80,6 +80,7 @@ type Spec struct {
 	User      User
 	Limits    Limits
 	Secret    []byte // 32 bytes; the guest's peer must prove that it knows them
+	Network   bool   // there is a door: the guest hands its sockets to the supervisor. Otherwise there is only lo
 
 	// Forbidden are host directories that must not become visible inside, such as moat's own folder. Start
 	// refuses a workspace, mount or tool that contains one of them or lies in one. Those that do not exist are ignored.

@@ -40,6 +40,7 @@ type Boot struct {
 	Workspace source       `json:"workspace"`
 	Mounts    []source     `json:"mounts,omitempty"`  // of Spec.Mounts
 	Tools     []source     `json:"tools,omitempty"`   // of Spec.Tools
+	Kept      []int        `json:"kept,omitempty"`    // further descriptors that the second image inherits
 	Probe     bool         `json:"probe,omitempty"`   // try what a sandbox needs and nothing else
 	Entered   bool         `json:"entered,omitempty"` // the wall stands; this is the locked second image
 
@@ -79,7 +80,7 @@ func (b *Boot) Enter() error {
 		name string
 		do   func() error
 	}{
-		{"close inherited descriptors", closeInherited},
+		{"close inherited descriptors", b.closeInherited},
 		{"set up the namespaces", b.setUpNamespaces},
 		{"build the file system", b.buildRoot},
 		{"leave the cgroup tree", func() error { return unix.Unshare(unix.CLONE_NEWCGROUP) }},
@@ -98,11 +99,11 @@ const maxFD = 1<<31 - 1
 
 // closeInherited marks everything that this process was not given on purpose as closed in what it executes. Go closes
 // nothing by itself, and a descriptor that leaked in from above would be a hole in the wall.
-func closeInherited() error {
+func (b *Boot) closeInherited() error {
 	if err := unix.CloseRange(bootFD, maxFD, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return err
 	}
-	for fd := bootFD; fd <= statusFD; fd++ {
+	for _, fd := range append([]int{bootFD, listenerFD, statusFD}, b.Kept...) {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
 			return err
 		}
@@ -198,7 +199,7 @@ func raiseLoopback() error {
 // announce puts the Boot of the second image into the pipe that it will read it from, behind this one. The pipe's
 // other end is not touched, so its closing still means what it means.
 func (b *Boot) announce() error {
-	next := Boot{Entered: true, Spec: b.Spec}
+	next := Boot{Entered: true, Spec: b.Spec, Kept: b.Kept}
 	next.Spec.Tools, next.Spec.Mounts, next.Spec.Forbidden = nil, nil, nil
 	msg, err := json.Marshal(next)
 	if err != nil {

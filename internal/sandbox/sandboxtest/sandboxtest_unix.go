@@ -64,6 +64,7 @@ func Run(t *testing.T, newRuntime func(testing.TB) sandbox.Runtime, opts Options
 			t.Run(test.name, func(t *testing.T) { test.run(t, b) })
 		}
 	})
+	t.Run("door", s.testDoor)
 	t.Run("kill everything", s.testKillEverything)
 	t.Run("process limit", s.testProcessLimit)
 	t.Run("memory limit", s.testMemoryLimit)
