@@ -1,0 +1,104 @@
+// Package egress is everything that leaves a sandbox: the one way out.
+//
+// It promises that a run reaches nothing but through it; that policy is asked before a name is resolved; that the
+// address that was judged is the one that is dialled; that a request's name, address, SNI and Host are the same or it is
+// refused; that a credential is put in only on the way to its own hosts, over verified TLS, and never comes back; and
+// that every connection, request and question is on record, allowed or not, from the first. Requests are parsed,
+// checked and written anew, never forwarded blind.
+//
+// What is allowed is decided by package policy, certificates for the sandbox are made by package ca, records are kept by
+// package journal. How descriptors get out of the sandbox, and who is told of a refusal, is left to the supervisor.
+//
+// # The life of a connection
+//
+//	app ── connect(name:443) ──▶ nftables in the sandbox ──▶ listener (its descriptor is here)
+//	       DNS gave a made-up address for the name, so the name is known (package names)
+//	        │
+//	        ├─ policy: name, port      ── refused ──▶ 407/403 where it can be said, reset otherwise; recorded
+//	        ├─ first bytes: TLS (SNI must be the name), HTTP, or neither
+//	        ├─ nothing to look at ─────────────▶ dial (name resolved here, address judged) and copy
+//	        └─ grant or path rules ────────────▶ package intercept: TLS ended, requests checked, credential put in
+package egress
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+
+	"moat/internal/ca"
+	"moat/internal/journal"
+	"moat/internal/policy"
+)
+
+// Door is what the guest has handed out: sockets of the sandbox's own network. Nil ones are not there.
+type Door struct {
+	TCP   []net.Listener   // every connection that a program makes, wherever to: OriginalDst tells
+	DNS   []net.PacketConn // every question over UDP to port 53, wherever to
+	Proxy net.Listener     // what HTTP_PROXY and the like name: absolute-form HTTP, CONNECT and SOCKS5
+}
+
+// Config is what an Egress is given.
+type Config struct {
+	Policy    func() *policy.Policy // as it is now: it may change while the run lives
+	Authority *ca.Authority         // makes the certificates that the sandbox sees
+	Grants    []Grant
+	Recorder  Recorder
+	Dialer    Dialer        // the way out
+	Refused   func(Refusal) // told of each refusal, for hints; must not block
+	Capture   Capture
+	Logger    *slog.Logger
+}
+
+// A Recorder keeps the record of everything. It never loses one: when it cannot keep up, it blocks.
+type Recorder interface {
+	// Begin records that something begins, and returns the ID to end it with.
+	Begin(r journal.Request) uint64
+	// End records the same thing complete. One that is over at once may be ended without a Begin; its ID is 0 then.
+	End(r journal.Request)
+}
+
+// Capture says what of requests and responses is recorded beside their lines and sizes.
+type Capture int
+
+// Kinds of capture.
+const (
+	CaptureNone Capture = iota
+	CaptureHeaders
+	CaptureBodies // headers, and up to 8 KiB of text bodies
+)
+
+// Grant is a credential that the run may use at its hosts. It is used over verified TLS on port 443 only.
+type Grant struct {
+	Name  string
+	Hosts []string // exact names, normalised (package policy)
+
+	// Inject puts the credential into a request that is about to leave for one of Hosts. It is called for each
+	// request; placeholders that the sandbox sent are already known to be the run's own.
+	Inject func(ctx context.Context, r *http.Request) error
+	// Placeholders are what the sandbox holds in the credential's place.
+	Placeholders []string
+	// Secrets are the values that must not come back: they are taken out of responses and records in every form.
+	Secrets func() []string
+}
+
+// Refusal is something that policy did not allow.
+type Refusal struct {
+	Host policy.Host
+	Port uint16
+	Rule string // of policy
+	Line string // to add to network.allow, if that would help
+}
+
+// A Dialer makes the connections to the outside. It resolves a name, judges every address that comes of it, and dials one
+// of those that it judged; nothing is looked up twice.
+type Dialer interface {
+	Dial(ctx context.Context, host policy.Host, port uint16) (Conn, error)
+}
+
+// Conn is a connection to the outside, and where it leads.
+type Conn struct {
+	net.Conn
+	Addr netip.AddrPort
+}
