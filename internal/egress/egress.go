@@ -17,7 +17,15 @@
 //	        ├─ policy: name, port      ── refused ──▶ 407/403 where it can be said, reset otherwise; recorded
 //	        ├─ first bytes: TLS (SNI must be the name), HTTP, or neither
 //	        ├─ nothing to look at ─────────────▶ dial (name resolved here, address judged) and copy
-//	        └─ grant or path rules ────────────▶ package intercept: TLS ended, requests checked, credential put in
+//	        └─ HTTP, grant or path rules ──────▶ package intercept: TLS ended, requests checked, credential put in
+//
+// A connection that is passed through is judged by its name and port alone: what a client says inside of its own TLS,
+// also by way of an encrypted ClientHello, is between it and the servers of that name. Where that matters, rules for the
+// host have it looked into.
+//
+// Protocols in which the server speaks first have no first bytes to look at. There the outside is dialled after a short
+// silence and what the server says is passed on, but the client's first bytes are looked at all the same before they
+// are: waiting gains nothing. Port 80 carries HTTP, and TCP port 53 is answered by package names.
 package egress
 
 import (
@@ -28,6 +36,7 @@ import (
 	"net/netip"
 
 	"moat/internal/ca"
+	"moat/internal/egress/names"
 	"moat/internal/journal"
 	"moat/internal/policy"
 )
@@ -45,10 +54,22 @@ type Config struct {
 	Authority *ca.Authority         // makes the certificates that the sandbox sees
 	Grants    []Grant
 	Recorder  Recorder
-	Dialer    Dialer        // the way out
-	Refused   func(Refusal) // told of each refusal, for hints; must not block
-	Capture   Capture
-	Logger    *slog.Logger
+	Dialer    Dialer // the way out
+	// Interceptor serves what has to be looked into. Without one all of that is refused.
+	Interceptor Interceptor
+	// Upstream is asked for the few records of allowed names that are neither A nor AAAA. Without one they are refused.
+	Upstream names.Upstream
+	// Names is the table of made-up addresses, which outlives a supervisor. Without one New makes an empty one.
+	Names *names.Table
+	// Meter counts what the limits of the policy bound; the Interceptor uses the same one. Without one New makes one.
+	Meter *Meter
+	// OriginalDst says where a program wanted to go with a connection of Door.TCP. Without one the kernel is asked.
+	OriginalDst func(net.Conn) (netip.AddrPort, error)
+	// Connections is how many are served at the same time, all others wait in their listener's backlog; 0 is 2,048.
+	Connections int
+	Refused     func(Refusal) // told of each refusal, for hints; must not block
+	Capture     Capture
+	Logger      *slog.Logger
 }
 
 // A Recorder keeps the record of everything. It never loses one: when it cannot keep up, it blocks.
@@ -94,11 +115,53 @@ type Refusal struct {
 // A Dialer makes the connections to the outside. It resolves a name, judges every address that comes of it, and dials one
 // of those that it judged; nothing is looked up twice.
 type Dialer interface {
+	// Dial returns a *RefusedError if policy allows none of the addresses. The caller has asked policy about the name
+	// already, and closes the connection.
 	Dial(ctx context.Context, host policy.Host, port uint16) (Conn, error)
+	// Pinned reports whether the person wrote down where the host is dialled; with port 0, on any port.
+	Pinned(host policy.Host, port uint16) bool
 }
 
 // Conn is a connection to the outside, and where it leads.
 type Conn struct {
 	net.Conn
 	Addr netip.AddrPort
+}
+
+// RefusedError says that policy does not allow what a name leads to.
+type RefusedError struct {
+	Addr     netip.Addr
+	Decision policy.Decision
+}
+
+// Error names the rule and never more of the outside than the address.
+func (e *RefusedError) Error() string {
+	return "refused: " + e.Decision.Rule + " (" + e.Addr.String() + ")"
+}
+
+// An Interceptor serves a connection from the sandbox that carries HTTP: it ends TLS, judges, records, rewrites and
+// forwards each request. It returns when the connection is over, or when ctx is done; it may close conn, and the
+// caller closes it in any case. Its requests are counted by Config.Meter.
+type Interceptor interface {
+	Intercept(ctx context.Context, conn net.Conn, t Target)
+}
+
+// Target is what policy allowed a connection to be about.
+type Target struct {
+	// Host and Port are the one authority of every request on the connection. With Proxy they are zero.
+	Host policy.Host
+	Port uint16
+	// TLS says that a ClientHello comes first, of which the SNI is Host, or absent if Host is an address. Otherwise
+	// a request in HTTP/1 or the preface of HTTP/2 comes, whatever the port.
+	TLS bool
+	// Proxy says that the requests are in absolute form for http, each with a host of its own that policy has not been
+	// asked about: they are judged one by one.
+	Proxy bool
+	// Asked is the address that the program connected to, for the record; without a value under Proxy and where a
+	// program named Host to the proxy.
+	Asked netip.AddrPort
+	// Pinned is what Dialer.Pinned says, for policy's questions about the requests.
+	Pinned bool
+	// Decision is policy's, about Host and Port.
+	Decision policy.Decision
 }
