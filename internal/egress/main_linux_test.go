@@ -1,0 +1,51 @@
+package egress_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+)
+
+// The tests of this package need a world of their own, with addresses of the whole Internet on its loopback. As root the
+// test program runs itself again in new namespaces; otherwise tests that need them say so and skip.
+const inLab = "MOAT_TEST_LAB"
+
+func TestMain(m *testing.M) {
+	if os.Getuid() != 0 || os.Getenv(inLab) != "" {
+		if os.Getenv(inLab) != "" {
+			if err := makeOutside(); err != nil {
+				fmt.Fprintln(os.Stderr, "make the laboratory:", err)
+				os.Exit(1)
+			}
+		}
+		os.Exit(m.Run())
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), inLab+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Run(); err != nil {
+		if cmd.ProcessState == nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(1)
+	}
+}
+
+// makeOutside gives the outer namespace the addresses of the laboratory.
+func makeOutside() error {
+	for _, args := range [][]string{
+		{"ip", "link", "set", "lo", "up"},
+		{"ip", "addr", "add", "203.0.113.10/32", "dev", "lo"}, // allowed servers
+		{"ip", "addr", "add", "203.0.113.66/32", "dev", "lo"}, // deny.lab.test
+		{"ip", "-6", "addr", "add", "2001:db8::10/128", "dev", "lo"},
+		{"ip", "-6", "addr", "add", "2001:db8::66/128", "dev", "lo"},
+	} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%v: %w: %s", args, err, out)
+		}
+	}
+	return nil
+}
