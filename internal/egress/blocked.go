@@ -20,12 +20,26 @@ func BlockedStatus(tls bool) int {
 	return 407
 }
 
-// BlockedBody is the text (text/plain) that tells a client why policy refused it, and what to do about it.
-func BlockedBody(host policy.Host, port uint16, d policy.Decision) string {
-	text := "moat: blocked by network policy: " + strconv.Quote(host.String()) + " port " + strconv.Itoa(int(port)) + ": " +
-		d.Reason + ".\n"
-	if line := policy.SuggestAllow(host, port); line != "" {
-		return text + "To allow it, add " + strconv.Quote(line) + " to network.allow in agent.yaml, or type: moat policy allow <run> " + line + "\n"
+// Remedy is the entry for network.allow that would let the sandbox reach a host which policy refused, or "" if none
+// would: it is denied by name, special, or refused for another reason.
+func Remedy(p *policy.Policy, host policy.Host, port uint16) string {
+	line := policy.SuggestAllow(host, port)
+	if line == "" {
+		return ""
 	}
-	return text + "No entry in network.allow can open it.\n"
+	q := policy.Question{Host: host, Port: port}
+	if wider, err := p.WithAllow(line); err != nil || p.Decide(q).Allow || !wider.Decide(q).Allow {
+		return ""
+	}
+	return line
+}
+
+// BlockedBody is the text (text/plain) that tells a client why policy refused it, and what to do about it.
+func (r Refusal) BlockedBody() string {
+	text := "moat: blocked by network policy: " + strconv.Quote(r.Host.String()) + " port " + strconv.Itoa(int(r.Port)) + ": " +
+		r.Reason + ".\n"
+	if r.Line == "" {
+		return text + "No entry in network.allow can open it.\n"
+	}
+	return text + "To allow it, add " + strconv.Quote(r.Line) + " to network.allow in agent.yaml, or type: moat policy allow <run> " + r.Line + "\n"
 }

@@ -109,7 +109,9 @@ type Refusal struct {
 	Host policy.Host
 	Port uint16
 	Rule string // of policy
-	Line string // to add to network.allow, if that would help
+	// Reason is for people: half a sentence without the host.
+	Reason string
+	Line   string // to add to network.allow, if that would help; see Remedy
 }
 
 // A Dialer makes the connections to the outside. It resolves a name, judges every address that comes of it, and dials one

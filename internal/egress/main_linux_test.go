@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -13,7 +15,9 @@ import (
 const inLab = "MOAT_TEST_LAB"
 
 func TestMain(m *testing.M) {
-	if os.Getuid() != 0 || os.Getenv(inLab) != "" {
+	// The workers of a fuzzing run talk to it over descriptors that would be lost.
+	fuzzing := slices.ContainsFunc(os.Args, func(arg string) bool { return strings.HasPrefix(arg, "-test.fuzz") && !strings.HasPrefix(arg, "-test.fuzzcachedir") })
+	if os.Getuid() != 0 || os.Getenv(inLab) != "" || fuzzing {
 		if os.Getenv(inLab) != "" {
 			if err := makeOutside(); err != nil {
 				fmt.Fprintln(os.Stderr, "make the laboratory:", err)

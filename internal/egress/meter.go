@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"math"
 	"strconv"
 	"sync"
 
@@ -48,6 +49,20 @@ func (m *Meter) Request(host policy.Host) policy.Decision { return m.add(host, 0
 
 // Bytes counts bytes in either direction. They were exchanged already; the answer says whether there may be more.
 func (m *Meter) Bytes(host policy.Host, n int64) policy.Decision { return m.add(host, n, 0) }
+
+// left is how many bytes may be exchanged yet, at least 1.
+func (m *Meter) left(host policy.Host) int64 {
+	limit := m.limits().Bytes
+	if limit == 0 {
+		return math.MaxInt64
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if used := m.used[host]; used != nil {
+		limit -= used.Bytes
+	}
+	return max(limit, 1)
+}
 
 func (m *Meter) add(host policy.Host, bytes, requests int64) policy.Decision {
 	limits := m.limits()

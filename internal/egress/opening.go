@@ -77,6 +77,9 @@ func (p *peeked) peek(first time.Time, rest time.Duration) (opening, error) {
 			return o, err
 		}
 		if err := p.more(deadline); err != nil {
+			if timeout(err) && p.head[0]&0x80 != 0 {
+				return opening{kind: kindOther}, nil // no hello of SSL 2 comes in so few bytes
+			}
 			if timeout(err) {
 				err = errStall
 			}

@@ -188,7 +188,7 @@ func (v *visit) refuseTunnel(reply tunnelReplies) {
 	}
 	status := BlockedStatus(false)
 	rec.Status = &status
-	_, _ = io.WriteString(v.conn.Conn, answer(status, BlockedBody(v.host, v.port, v.decision), false))
+	_, _ = io.WriteString(v.conn.Conn, answer(status, v.refusal.BlockedBody(), false))
 	hangUp(v.conn)
 	v.finish(rec, nil)
 }

@@ -62,7 +62,8 @@ func (v *visit) finishRelay(rec journal.Request, r *relay, err error) {
 func (v *visit) refuseWith(d policy.Decision) {
 	d.Allow = false
 	v.decision = d
-	v.config.Refused(Refusal{Host: v.host, Port: v.port, Rule: d.Rule, Line: policy.SuggestAllow(v.host, v.port)})
+	v.refusal = Refusal{Host: v.host, Port: v.port, Rule: d.Rule, Reason: d.Reason, Line: Remedy(v.config.Policy(), v.host, v.port)}
+	v.config.Refused(v.refusal)
 }
 
 // deny resets the connection, which is refused, and records it. The status is that of an answer, if there was one.

@@ -88,7 +88,7 @@ func (v *visit) refuseHTTP(conn net.Conn, inTLS bool) {
 	}
 	rec.URL = scheme + authority(v.host, v.port, usual) + path
 	head := err == nil && req.Method == http.MethodHead
-	_, _ = io.WriteString(conn, answer(status, BlockedBody(v.host, v.port, v.decision), head))
+	_, _ = io.WriteString(conn, answer(status, v.refusal.BlockedBody(), head))
 	hangUp(conn)
 	v.finish(rec, nil)
 }

@@ -29,11 +29,12 @@ var (
 // failure of one side as a reset of the other; nothing is buffered while nobody sends.
 type relay struct {
 	client, server net.Conn
-	count          func(n int64) policy.Decision // of bytes, as they pass
-	in, out        atomic.Int64                  // bytes to the client, to the server
-	moved          atomic.Int64                  // when something did, in Unix nanoseconds
-	half           atomic.Bool                   // one side has finished
-	stop           atomic.Bool                   // see halt
+	meter          *Meter
+	host           policy.Host  // whose bytes are counted
+	in, out        atomic.Int64 // bytes to the client, to the server
+	moved          atomic.Int64 // when something did, in Unix nanoseconds
+	half           atomic.Bool  // one side has finished
+	stop           atomic.Bool  // see halt
 }
 
 // run returns when both directions have ended, with the first thing that went wrong. Both connections are of no use
@@ -91,7 +92,7 @@ func (r *relay) copy(dst, src net.Conn, total *atomic.Int64) error {
 		var n int64
 		var err error
 		if bulk {
-			n, err = splice(dst, src)
+			n, err = splice(dst, src, min(bulkChunk, r.meter.left(r.host)))
 		} else if err = src.SetReadDeadline(time.Now().Add(r.patience())); err == nil && !r.stop.Load() {
 			n, err = source.pass(dst, src)
 		}
@@ -101,7 +102,7 @@ func (r *relay) copy(dst, src net.Conn, total *atomic.Int64) error {
 		if n > 0 {
 			total.Add(n)
 			r.moved.Store(time.Now().UnixNano())
-			if !r.count(n).Allow {
+			if !r.meter.Bytes(r.host, n).Allow {
 				return errLimit
 			}
 		}
@@ -138,12 +139,12 @@ func (r *relay) patience() time.Duration {
 }
 
 // splice copies one chunk. The error is io.EOF at the end, and a timeout when nothing more came in time.
-func splice(dst, src net.Conn) (int64, error) {
+func splice(dst, src net.Conn, chunk int64) (int64, error) {
 	if err := src.SetReadDeadline(time.Now().Add(bulkTime)); err != nil {
 		return 0, err
 	}
-	n, err := io.Copy(dst, &io.LimitedReader{R: src, N: bulkChunk})
-	if err == nil && n < bulkChunk {
+	n, err := io.Copy(dst, &io.LimitedReader{R: src, N: chunk})
+	if err == nil && n < chunk {
 		err = io.EOF
 	}
 	return n, err

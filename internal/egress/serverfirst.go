@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"moat/internal/journal"
-	"moat/internal/policy"
 )
 
 // passServerFirst serves a client that waits for the server to begin. The server is dialled and heard; the client's
@@ -68,6 +67,5 @@ func (r *relay) listen() <-chan error {
 
 // relay joins the connection with its other side.
 func (v *visit) relay(server net.Conn) *relay {
-	return &relay{client: v.conn.Conn, server: server,
-		count: func(n int64) policy.Decision { return v.meter.Bytes(v.host, n) }}
+	return &relay{client: v.conn.Conn, server: server, meter: v.meter, host: v.host}
 }

@@ -29,6 +29,7 @@ type visit struct {
 	asked    netip.AddrPort // what the program connected to, if it named no name
 	pinned   bool
 	decision policy.Decision
+	refusal  Refusal // see refuseWith
 	sni      string
 	began    time.Time
 	id       uint64 // of the record that was begun
@@ -220,7 +221,7 @@ func (r *relay) sendHead(p *peeked) error {
 	p.head = nil
 	n, err := r.server.Write(head)
 	r.out.Add(int64(n))
-	if err == nil && !r.count(int64(n)).Allow {
+	if err == nil && !r.meter.Bytes(r.host, int64(n)).Allow {
 		err = errLimit
 	}
 	return err
