@@ -150,14 +150,7 @@ func (in *inside) run(t testing.TB, name string, args ...string) (string, error)
 // dial connects from inside, past all name services.
 func (in *inside) dial(t testing.TB, network, addr string) net.Conn {
 	t.Helper()
-	var conn net.Conn
-	var err error
-	done := make(chan struct{})
-	in.do <- func() {
-		defer close(done)
-		conn, err = net.DialTimeout(network, addr, 5*time.Second)
-	}
-	<-done
+	conn, err := in.tryDial(network, addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,7 +306,7 @@ func (l *lab) serveWeb(t testing.TB, authority *ca.Authority) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.web.TLS = &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) { return outer.Leaf(h.ServerName) }}
+	l.web.TLS = &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) { return outer.Leaf(strings.ToLower(h.ServerName)) }}
 	l.web.StartTLS()
 	t.Cleanup(l.web.Close)
 	l.caFile = filepath.Join(t.TempDir(), "ca.pem")
@@ -393,4 +386,25 @@ func (r labResolver) Ask(_ context.Context, name string, q dnsmessage.Type) ([]d
 		return []dnsmessage.Resource{{Header: h, Body: &dnsmessage.MXResource{Pref: 10, MX: dnsmessage.MustNewName("mail." + name + ".")}}}, 0, nil
 	}
 	return nil, dnsmessage.RCodeNameError, nil
+}
+
+// tryDial connects from inside.
+func (in *inside) tryDial(network, addr string) (conn net.Conn, err error) {
+	done := make(chan struct{})
+	in.do <- func() {
+		defer close(done)
+		conn, err = net.DialTimeout(network, addr, 5*time.Second)
+	}
+	<-done
+	return conn, err
+}
+
+// lookup returns the address with port 443 that the inside's DNS gives to a name.
+func (l *lab) lookup(t testing.TB, name string) string {
+	t.Helper()
+	out, err := l.run(t, "dig", "+short", name)
+	if err != nil {
+		t.Fatalf("dig: %v: %s", err, out)
+	}
+	return net.JoinHostPort(strings.TrimSpace(out), "443")
 }

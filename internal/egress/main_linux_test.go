@@ -16,7 +16,9 @@ const inLab = "MOAT_TEST_LAB"
 
 func TestMain(m *testing.M) {
 	// The workers of a fuzzing run talk to it over descriptors that would be lost.
-	fuzzing := slices.ContainsFunc(os.Args, func(arg string) bool { return strings.HasPrefix(arg, "-test.fuzz") && !strings.HasPrefix(arg, "-test.fuzzcachedir") })
+	fuzzing := slices.ContainsFunc(os.Args, func(arg string) bool {
+		return strings.HasPrefix(arg, "-test.fuzz") && !strings.HasPrefix(arg, "-test.fuzzcachedir")
+	})
 	if os.Getuid() != 0 || os.Getenv(inLab) != "" || fuzzing {
 		if os.Getenv(inLab) != "" {
 			if err := makeOutside(); err != nil {
