@@ -176,6 +176,10 @@ func (r *records) Begin(journal.Request) uint64 {
 	defer r.mu.Unlock()
 	r.next++
 	r.open[r.next] = true
+	select {
+	case r.news <- struct{}{}:
+	default:
+	}
 	return r.next
 }
 
@@ -306,7 +310,9 @@ func (l *lab) serveWeb(t testing.TB, authority *ca.Authority) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.web.TLS = &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) { return outer.Leaf(strings.ToLower(h.ServerName)) }}
+	l.web.TLS = &tls.Config{GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return outer.Leaf(strings.ToLower(h.ServerName))
+	}}
 	l.web.StartTLS()
 	t.Cleanup(l.web.Close)
 	l.caFile = filepath.Join(t.TempDir(), "ca.pem")
@@ -407,4 +413,23 @@ func (l *lab) lookup(t testing.TB, name string) string {
 		t.Fatalf("dig: %v: %s", err, out)
 	}
 	return net.JoinHostPort(strings.TrimSpace(out), "443")
+}
+
+// waitOpen returns when a connection has begun that is not over.
+func (r *records) waitOpen(t testing.TB) {
+	t.Helper()
+	limit := time.After(10 * time.Second)
+	for {
+		r.mu.Lock()
+		open := len(r.open)
+		r.mu.Unlock()
+		if open > 0 {
+			return
+		}
+		select {
+		case <-r.news:
+		case <-limit:
+			t.Fatal("no connection has begun")
+		}
+	}
 }

@@ -24,7 +24,6 @@ var errHead = errors.New("the head of the request is too long")
 // CONNECT and SOCKS5; it has no pages of its own. A tunnel is served as if the program had connected to that host.
 func (e *Egress) throughProxy(ctx context.Context, conn net.Conn) {
 	v := &visit{Egress: e, conn: &peeked{Conn: conn}, began: time.Now()}
-	defer v.conn.Close()
 	defer context.AfterFunc(ctx, func() { abort(conn) })()
 	deadline := time.Now().Add(openingLimit)
 	if err := v.conn.more(deadline); err != nil {

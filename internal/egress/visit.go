@@ -52,7 +52,6 @@ func (e *Egress) throughDoor(ctx context.Context, conn net.Conn) {
 		v.deny(journal.KindTCP, nil)
 		return
 	}
-	defer v.conn.Close()
 	defer context.AfterFunc(ctx, func() { abort(conn) })()
 	release := v.identify(policy.AddrHost(asked.Addr()))
 	defer release()
