@@ -39,10 +39,10 @@ func TestRefusedIsTold(t *testing.T) {
 			t.Errorf("%+v", rec)
 		}
 	}
-	if len(l.asked) > 0 {
-		t.Errorf("asked outside: %v", l.asked)
+	if asked := l.outside(); len(asked) > 0 {
+		t.Errorf("asked outside: %v", asked)
 	}
-	if len(l.refused) != 2 || l.refused[0].Line != "deny.lab.test" {
-		t.Errorf("told: %+v", l.refused)
+	if told := l.told(); len(told) != 2 || told[0].Line != "deny.lab.test" {
+		t.Errorf("told: %+v", told)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -432,4 +433,18 @@ func (r *records) waitOpen(t testing.TB) {
 			t.Fatal("no connection has begun")
 		}
 	}
+}
+
+// outside returns the names that were asked outside.
+func (l *lab) outside() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.asked)
+}
+
+// told returns the refusals that were told.
+func (l *lab) told() []egress.Refusal {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.refused)
 }

@@ -210,6 +210,10 @@ type attempt struct {
 // first dials the addresses in turn, the next one as soon as the one before has failed or is slow, and returns the
 // first connection; all others are closed.
 func (d *Dialer) first(ctx context.Context, addrs []netip.AddrPort) (egress.Conn, error) {
+	if len(addrs) == 1 { // nobody to race
+		conn, err := d.tcp.DialContext(ctx, "tcp", addrs[0].String())
+		return egress.Conn{Conn: conn, Addr: addrs[0]}, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	results := make(chan attempt)
