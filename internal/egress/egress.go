@@ -98,6 +98,11 @@ type Grant struct {
 	// Inject puts the credential into a request that is about to leave for one of Hosts. It is called for each
 	// request; placeholders that the sandbox sent are already known to be the run's own.
 	Inject func(ctx context.Context, r *http.Request) error
+	// Swap returns what a placeholder stands for, to be put in its place in headers and in the query of requests to
+	// Hosts. Nil: placeholders are only recognised, and nothing is put in but by Inject.
+	Swap func(ctx context.Context, placeholder string) (string, error)
+	// Foreign lets other credentials through to Hosts. Otherwise they are removed.
+	Foreign bool
 	// Placeholders are what the sandbox holds in the credential's place.
 	Placeholders []string
 	// Secrets are the values that must not come back: they are taken out of responses and records in every form.

@@ -1,0 +1,265 @@
+package intercept
+
+import (
+	"compress/gzip"
+	"compress/zlib"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"slices"
+	"strings"
+	"sync"
+
+	"moat/internal/egress"
+)
+
+// bufferSize is that of a piece of a body: one record of TLS, and what may be held back as the beginning of a secret.
+const bufferSize = 32 << 10
+
+var errCoding = errors.New("the answer is coded in a way that was not asked for")
+
+// early passes on informational answers (1xx), which may come as long as the answer itself has not been begun.
+type early struct {
+	mu   sync.Mutex
+	over bool
+}
+
+// trace learns where the request goes, and of informational answers.
+func (x *exchange) trace() *httptrace.ClientTrace {
+	e := &x.early
+	return &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) { x.address.Store(dialled(info.Conn)) },
+		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			if e.over || code == http.StatusContinue {
+				return nil
+			}
+			h := x.w.Header()
+			x.copyHeader(h, http.Header(header))
+			x.w.WriteHeader(code)
+			clear(h)
+			return nil
+		},
+	}
+}
+
+// forward sends the request and passes on the answer.
+func (x *exchange) forward(out *http.Request) {
+	if x.r.ProtoMajor == 1 && out.Body != http.NoBody {
+		_ = http.NewResponseController(x.w).EnableFullDuplex() // the server may answer before it has read everything
+	}
+	upgrade := x.upgrade()
+	if upgrade != "" {
+		if f := checkWebSocket(upgrade, x.r); f != nil {
+			x.refuse(x.malformed(f))
+			return
+		}
+	}
+	answer, err := x.outside.trip(out)
+	x.early.end()
+	if err != nil {
+		x.unanswered(err)
+		return
+	}
+	defer answer.Body.Close()
+	x.status = answer.StatusCode
+	switch {
+	case answer.StatusCode == http.StatusSwitchingProtocols && upgrade != "":
+		x.tunnel(answer, upgrade)
+	case answer.StatusCode == http.StatusSwitchingProtocols:
+		x.status = 0
+		x.fail("the server is wrong", errors.New("it switched protocols without being asked"))
+	default:
+		x.pass(answer, upgrade != "")
+	}
+}
+
+func (e *early) end() {
+	e.mu.Lock()
+	e.over = true
+	e.mu.Unlock()
+}
+
+// unanswered says why there is no answer.
+func (x *exchange) unanswered(err error) {
+	var refused *egress.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		x.refuse(byPolicy(x, refused.Decision))
+	case errors.Is(err, errLimit):
+		x.refuse(byPolicy(x, x.config.Meter.Bytes(x.host, 0)))
+	case x.r.Context().Err() != nil:
+		x.err, x.broken = errors.New("the client went away"), true
+	case x.gate != nil && x.gate.step == stepBodyFlaw:
+		x.refuse(x.malformed(x.gate.flaw))
+	default:
+		x.fail("no answer from "+x.host.String(), err)
+	}
+}
+
+// pass passes on an answer.
+func (x *exchange) pass(answer *http.Response, ends bool) {
+	body, err := x.plain(answer)
+	if err != nil {
+		x.fail("the answer of "+x.host.String()+" cannot be passed on", err)
+		return
+	}
+	h := x.w.Header()
+	x.copyHeader(h, answer.Header)
+	for _, name := range []string{"Date", "Content-Type"} {
+		if _, ok := h[name]; !ok {
+			h[name] = nil // net/http would make one up
+		}
+	}
+	announced := len(answer.Trailer)
+	for name := range answer.Trailer {
+		h.Add("Trailer", name)
+	}
+	if ends {
+		h.Set("Connection", "close") // what follows the request is not HTTP
+	}
+	x.received = x.newCapture(answer.Header)
+	x.w.WriteHeader(answer.StatusCode)
+	if announced > 0 {
+		_ = x.flush() // so that the body is chunked
+	}
+	if err := x.copyBody(sink{x.w, x.flush}, body, answer.ContentLength); err != nil {
+		x.err, x.broken = err, true
+		return
+	}
+	x.passTrailer(answer.Trailer, announced)
+}
+
+// passTrailer passes on the trailer, which may have more than was announced.
+func (x *exchange) passTrailer(trailer http.Header, announced int) {
+	if len(trailer) == 0 {
+		return
+	}
+	_ = x.flush()
+	prefix := ""
+	if len(trailer) != announced {
+		prefix = http.TrailerPrefix
+	}
+	secrets := x.secrets.Load()
+	for name, values := range trailer {
+		for _, value := range values {
+			x.w.Header().Add(prefix+name, secrets.String(value))
+		}
+	}
+}
+
+func (x *exchange) flush() error { return http.NewResponseController(x.w).Flush() }
+
+// copyHeader takes over the header of an answer, without what is about the connection outside, and without secrets.
+func (x *exchange) copyHeader(to, from http.Header) {
+	named := connectionOptions(from)
+	secrets := x.secrets.Load()
+	for name, values := range from {
+		switch name {
+		case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Alt-Svc":
+			continue
+		}
+		if slices.Contains(named, name) {
+			continue
+		}
+		if secrets != nil {
+			for n := range values {
+				values[n] = secrets.String(values[n])
+			}
+			name = secrets.String(name)
+		}
+		to[name] = values
+	}
+}
+
+// plain is the body of an answer in a form that can be searched.
+func (x *exchange) plain(answer *http.Response) (io.Reader, error) {
+	coding := strings.ToLower(strings.Join(answer.Header["Content-Encoding"], ","))
+	if x.grant == nil || coding == "" || coding == "identity" || answer.ContentLength == 0 || x.r.Method == http.MethodHead {
+		return answer.Body, nil
+	}
+	var body io.Reader
+	switch coding {
+	case "gzip", "x-gzip":
+		body = &unpacker{from: answer.Body, open: func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) }}
+	case "deflate":
+		body = &unpacker{from: answer.Body, open: func(r io.Reader) (io.Reader, error) { return zlib.NewReader(r) }}
+	default:
+		return nil, fmt.Errorf("%w: %q", errCoding, coding)
+	}
+	answer.ContentLength = -1
+	for _, name := range []string{"Content-Encoding", "Content-Length", "Etag", "Content-Md5", "Digest", "Content-Digest"} {
+		delete(answer.Header, name)
+	}
+	return body, nil
+}
+
+// unpacker opens a decoder with its first Read, so that the header of an answer does not wait for the body.
+type unpacker struct {
+	from io.Reader
+	open func(io.Reader) (io.Reader, error)
+	body io.Reader
+}
+
+func (u *unpacker) Read(p []byte) (int, error) {
+	if u.body == nil {
+		body, err := u.open(u.from)
+		if err != nil {
+			if err == io.EOF {
+				return 0, err
+			}
+			return 0, fmt.Errorf("unpack the answer: %w", err)
+		}
+		u.body = body
+	}
+	return u.body.Read(p)
+}
+
+// sink is where a body goes. What was written may wait until flush.
+type sink struct {
+	io.Writer
+	flush func() error
+}
+
+// copyBody passes a body of a length, -1 if it is not known, on, each piece as it comes, without secrets.
+func (x *exchange) copyBody(to sink, from io.Reader, length int64) error {
+	b := x.buffers.Get().(*[]byte)
+	defer x.buffers.Put(b)
+	secrets := x.secrets.Load()
+	buf, held, total := *b, 0, int64(0)
+	if secrets.Longest() >= len(buf)/2 {
+		buf = make([]byte, 2*secrets.Longest()+bufferSize)
+	}
+	for {
+		n, err := from.Read(buf[held:])
+		total += int64(n)
+		done := secrets.Filter(buf[:held+n], err == io.EOF)
+		if done > 0 {
+			x.received.add(buf[:done])
+			wrote, failed := to.Write(buf[:done])
+			x.in.Add(int64(wrote))
+			if failed != nil {
+				return fmt.Errorf("pass the answer on: %w", failed)
+			}
+			if !x.config.Meter.Bytes(x.host, int64(done)).Allow {
+				return errLimit
+			}
+		}
+		held = copy(buf, buf[done:held+n])
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the answer: %w", err)
+		}
+		if done > 0 && total != length {
+			if err := to.flush(); err != nil {
+				return fmt.Errorf("pass the answer on: %w", err)
+			}
+		}
+	}
+}

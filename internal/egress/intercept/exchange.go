@@ -1,0 +1,170 @@
+package intercept
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"moat/internal/egress"
+	"moat/internal/journal"
+	"moat/internal/policy"
+)
+
+// exchange is one request and its answer.
+type exchange struct {
+	*visit
+	w http.ResponseWriter
+	r *http.Request
+
+	host     policy.Host
+	port     uint16
+	pinned   bool
+	path     string // in its one spelling
+	query    string // likewise
+	decision policy.Decision
+	grant    *credential // of the host; nil if there is none, or the connection is not one that it may be used on
+
+	began    time.Time
+	rec      journal.Request
+	id       uint64
+	address  atomic.Pointer[netip.AddrPort] // dialled
+	in, out  atomic.Int64
+	sent     *capture // of the request's body
+	received *capture // of the answer's
+	status   int
+	early    early
+	err      error
+	broken   bool // the answer began and cannot be completed
+}
+
+// serveRequest serves one request of a visit.
+func serveRequest(w http.ResponseWriter, r *http.Request) {
+	v := r.Context().Value(visitKey{}).(*visit)
+	if !v.requests.enter() {
+		panic(http.ErrAbortHandler)
+	}
+	defer v.requests.leave()
+	x := &exchange{visit: v, w: w, r: r, host: v.target.Host, port: v.target.Port, pinned: v.target.Pinned, began: time.Now()}
+	x.serve(r.Context())
+	x.finish()
+	if x.broken {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (x *exchange) serve(ctx context.Context) {
+	if refusal := x.judge(); refusal != nil {
+		x.describe()
+		x.refuse(refusal)
+		return
+	}
+	x.describe()
+	if d := x.config.Meter.Request(x.host); !d.Allow {
+		x.refuse(byPolicy(x, d))
+		return
+	}
+	out, refusal := x.outgoing(ctx)
+	if refusal != nil {
+		x.refuse(refusal)
+		return
+	}
+	if x.grant != nil {
+		x.rec.Grant = &x.grant.Name
+	}
+	x.id = x.config.Recorder.Begin(x.rec)
+	if x.grant != nil {
+		if err := x.inject(ctx, out); err != nil {
+			x.fail("the credential "+x.grant.Name+" cannot be used", err)
+			return
+		}
+	}
+	x.forward(out)
+}
+
+// secure reports whether the request came inside TLS, and so leaves inside TLS.
+func (x *exchange) secure() bool { return x.target.TLS }
+
+// refusal is an answer that is ours.
+type refusal struct {
+	status int
+	rule   string // for the record
+	body   string
+	kind   string         // value of egress.BlockedHeader, "" for none
+	hint   egress.Refusal // for the clients of the run; without a host there is none
+}
+
+// byPolicy is the refusal of a decision.
+func byPolicy(x *exchange, d policy.Decision) *refusal {
+	return &refusal{
+		status: egress.BlockedStatus(x.secure()), rule: d.Rule, body: egress.BlockedBody(x.host, x.port, d), kind: egress.BlockedValue,
+		hint: egress.Refusal{Host: x.host, Port: x.port, Rule: d.Rule, Line: policy.SuggestAllow(x.host, x.port)},
+	}
+}
+
+// refuse answers a request that is not forwarded. Bodies are not waited for.
+func (x *exchange) refuse(f *refusal) {
+	x.rec.Decision, x.rec.Rule = journal.Denied, f.rule
+	if f.hint.Rule != "" {
+		x.config.Refused(f.hint)
+	}
+	if f.kind != "" {
+		x.w.Header().Set(egress.BlockedHeader, f.kind)
+	}
+	x.say(f.status, f.body)
+}
+
+// fail answers a request that could not be forwarded. The text of the error has no secrets.
+func (x *exchange) fail(what string, err error) {
+	x.err = err
+	x.say(http.StatusBadGateway, "moat: "+what+": "+x.hidden.Load().String(err.Error())+"\n")
+}
+
+// say answers in plain text.
+func (x *exchange) say(status int, text string) {
+	h := x.w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if x.r.ProtoMajor == 1 && (x.r.ContentLength != 0 || x.gate != nil && x.upgrade() != "") {
+		h.Set("Connection", "close") // what follows is no request, or not worth waiting for
+	}
+	x.status = status
+	x.w.WriteHeader(status)
+	if x.r.Method != http.MethodHead {
+		n, _ := x.w.Write([]byte(text))
+		x.in.Add(int64(n))
+	}
+}
+
+// outURL is where the request is sent.
+func (x *exchange) outURL() *url.URL {
+	u := &url.URL{Scheme: "http", Host: authority(x.host, x.port, x.secure()), RawQuery: x.query}
+	if x.secure() {
+		u.Scheme = "https"
+	}
+	if x.path == "*" {
+		u.Opaque = "*"
+		return u
+	}
+	plain, err := url.PathUnescape(x.path)
+	if err != nil || plain == x.path {
+		u.Path = x.path
+		return u
+	}
+	u.Path, u.RawPath = plain, x.path
+	return u
+}
+
+// authority is host[:port], without the port that its scheme has anyway.
+func authority(host policy.Host, port uint16, tls bool) string {
+	if tls && port == 443 || !tls && port == 80 {
+		text := host.String()
+		if addr, ok := host.Addr(); ok && addr.Is6() {
+			text = "[" + text + "]"
+		}
+		return text
+	}
+	return host.WithPort(port)
+}

@@ -1,0 +1,133 @@
+package intercept
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"moat/internal/egress"
+	"moat/internal/policy"
+)
+
+const (
+	dialLimit      = 30 * time.Second
+	answerLimit    = 15 * time.Minute // until the head of an answer; models think for long
+	idleOutside    = 30 * time.Second // a kept connection
+	linger         = 3 * time.Second  // kept connections, after the last connection of the sandbox is gone
+	maxAnswerHead  = 256 << 10
+	maxIdle        = 128 // kept connections, all hosts
+	maxIdlePerHost = 64
+)
+
+// outside makes the requests. Each protocol has a pool of its own, so that a request goes out in the version in which it
+// came: what is sent in HTTP/1 may mean something that HTTP/2 cannot say.
+type outside struct {
+	one, two *http.Transport
+
+	*presence
+}
+
+// presence counts connections of the sandbox, so that none to the outside stays when all are gone.
+type presence struct {
+	mu    sync.Mutex
+	n     int
+	timer *time.Timer
+	quit  func()
+}
+
+func newOutside(c Config) outside {
+	transport := func(protocols ...func(*http.Protocols, bool)) *http.Transport {
+		t := &http.Transport{
+			DialContext:            dialer{c.Dialer}.dial,
+			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.Roots, ClientSessionCache: tls.NewLRUClientSessionCache(64), DynamicRecordSizingDisabled: true},
+			TLSHandshakeTimeout:    handshakeLimit,
+			DisableCompression:     true,
+			MaxIdleConns:           maxIdle,
+			MaxIdleConnsPerHost:    maxIdlePerHost,
+			IdleConnTimeout:        idleOutside,
+			ResponseHeaderTimeout:  answerLimit,
+			ExpectContinueTimeout:  time.Second,
+			MaxResponseHeaderBytes: maxAnswerHead,
+			Protocols:              new(http.Protocols),
+		}
+		for _, set := range protocols {
+			set(t.Protocols, true)
+		}
+		return t
+	}
+	o := outside{
+		one: transport((*http.Protocols).SetHTTP1),
+		two: transport((*http.Protocols).SetHTTP1, (*http.Protocols).SetHTTP2),
+	}
+	o.presence = &presence{quit: o.closeIdle}
+	return o
+}
+
+// trip sends a request in the version in which it came.
+func (o outside) trip(r *http.Request) (*http.Response, error) {
+	if r.ProtoMajor == 2 {
+		return o.two.RoundTrip(r)
+	}
+	return o.one.RoundTrip(r)
+}
+
+func (o outside) closeIdle() {
+	o.one.CloseIdleConnections()
+	o.two.CloseIdleConnections()
+}
+
+func (o outside) close() {
+	o.mu.Lock()
+	if o.timer != nil {
+		o.timer.Stop()
+	}
+	o.mu.Unlock()
+	o.closeIdle()
+}
+
+func (p *presence) enter() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.n++; p.timer != nil {
+		p.timer.Stop()
+	}
+}
+
+func (p *presence) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.n--; p.n > 0 {
+		return
+	}
+	if p.timer == nil {
+		p.timer = time.AfterFunc(linger, p.quit)
+		return
+	}
+	p.timer.Reset(linger)
+}
+
+// dialer makes connections by way of the egress, which judges the address.
+type dialer struct{ out egress.Dialer }
+
+func (d dialer) dial(ctx context.Context, _, address string) (net.Conn, error) {
+	name, digits, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	host, err := policy.Name(name)
+	if err != nil {
+		return nil, err
+	}
+	port, err := strconv.ParseUint(digits, 10, 16)
+	if err != nil {
+		return nil, fmt.Errorf("dial port %q: %w", digits, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialLimit)
+	defer cancel()
+	return d.out.Dial(ctx, host, uint16(port))
+}
