@@ -16,8 +16,8 @@ import (
 	"moat/internal/egress"
 )
 
-// bufferSize is that of a piece of a body: one record of TLS, and what may be held back as the beginning of a secret.
-const bufferSize = 32 << 10
+// pieceSize is at most passed on at once; a connection that has its own has a piece at a time in memory.
+const pieceSize = 64 << 10
 
 var errCoding = errors.New("the answer is coded in a way that was not asked for")
 
@@ -31,7 +31,7 @@ type early struct {
 func (x *exchange) trace() *httptrace.ClientTrace {
 	e := &x.early
 	return &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) { x.address.Store(dialled(info.Conn)) },
+		GotConn: func(info httptrace.GotConnInfo) { x.dialled.Store(below(info.Conn)) },
 		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
 			e.mu.Lock()
 			defer e.mu.Unlock()
@@ -229,13 +229,13 @@ type sink struct {
 func (x *exchange) copyBody(to sink, from io.Reader, length int64) error {
 	b := x.buffers.Get().(*[]byte)
 	defer x.buffers.Put(b)
-	secrets := x.secrets.Load()
+	secrets, source := x.secrets.Load(), x.dialled.Load()
 	buf, held, total := *b, 0, int64(0)
-	if secrets.Longest() >= len(buf)/2 {
-		buf = make([]byte, 2*secrets.Longest()+bufferSize)
+	if secrets.Longest() > len(buf)/4 {
+		buf = make([]byte, 4*secrets.Longest())
 	}
 	for {
-		n, err := from.Read(buf[held:])
+		n, err := readPiece(from, buf[held:], source)
 		total += int64(n)
 		done := secrets.Filter(buf[:held+n], err == io.EOF)
 		if done > 0 {
@@ -260,6 +260,18 @@ func (x *exchange) copyBody(to sink, from io.Reader, length int64) error {
 			if err := to.flush(); err != nil {
 				return fmt.Errorf("pass the answer on: %w", err)
 			}
+		}
+	}
+}
+
+// readPiece reads what is there: more than once only as long as that does not wait.
+func readPiece(from io.Reader, p []byte, source *bulk) (n int, err error) {
+	for {
+		var got int
+		got, err = from.Read(p[n:])
+		n += got
+		if err != nil || got == 0 || n >= pieceSize || len(p)-n < fullRecord || !source.more() {
+			return n, err
 		}
 	}
 }

@@ -3,7 +3,6 @@ package intercept
 import (
 	"context"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"sync/atomic"
 	"time"
@@ -30,7 +29,7 @@ type exchange struct {
 	began    time.Time
 	rec      journal.Request
 	id       uint64
-	address  atomic.Pointer[netip.AddrPort] // dialled
+	dialled  atomic.Pointer[bulk]
 	in, out  atomic.Int64
 	sent     *capture // of the request's body
 	received *capture // of the answer's

@@ -68,7 +68,7 @@ type Interceptor struct {
 	marks   *scrub.Set                // all placeholders
 	secrets atomic.Pointer[scrub.Set] // all secrets as they are now
 	hidden  atomic.Pointer[scrub.Set] // secrets and placeholders: what records must not have
-	buffers sync.Pool
+	buffers *sync.Pool                // bulkSize long
 }
 
 var (
@@ -91,9 +91,9 @@ func New(c Config) *Interceptor {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	i := &Interceptor{config: c}
-	i.buffers.New = func() any { b := make([]byte, bufferSize); return &b }
+	i.buffers = newBulkPool()
 	i.loadGrants()
-	i.outside = newOutside(c)
+	i.outside = newOutside(c, i.buffers)
 	i.server = &http.Server{
 		Handler:                      http.HandlerFunc(serveRequest),
 		BaseContext:                  func(l net.Listener) context.Context { return l.(*oneConn).ctx },
@@ -153,7 +153,8 @@ func (v *visit) open(ctx context.Context, raw net.Conn) (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		secure := tls.Server(raw, config)
+		below := &bulk{Conn: raw, buffers: v.buffers}
+		secure := tls.Server(below, config)
 		limited, cancel := context.WithTimeout(ctx, handshakeLimit)
 		defer cancel()
 		if err := secure.HandshakeContext(limited); err != nil {
@@ -164,7 +165,7 @@ func (v *visit) open(ctx context.Context, raw net.Conn) (net.Conn, error) {
 		if state.NegotiatedProtocol == "h2" {
 			return secure, nil
 		}
-		conn = secure
+		conn = &corking{Conn: secure, below: below}
 	}
 	v.gate = &gate{Conn: conn, patience: headLimit}
 	return v.gate, nil

@@ -40,10 +40,10 @@ type presence struct {
 	quit  func()
 }
 
-func newOutside(c Config) outside {
+func newOutside(c Config, pool *sync.Pool) outside {
 	transport := func(protocols ...func(*http.Protocols, bool)) *http.Transport {
 		t := &http.Transport{
-			DialContext:            dialer{c.Dialer}.dial,
+			DialContext:            dialer{c.Dialer, pool}.dial,
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.Roots, ClientSessionCache: tls.NewLRUClientSessionCache(64), DynamicRecordSizingDisabled: true},
 			TLSHandshakeTimeout:    handshakeLimit,
 			DisableCompression:     true,
@@ -112,7 +112,10 @@ func (p *presence) leave() {
 }
 
 // dialer makes connections by way of the egress, which judges the address.
-type dialer struct{ out egress.Dialer }
+type dialer struct {
+	out  egress.Dialer
+	pool *sync.Pool
+}
 
 func (d dialer) dial(ctx context.Context, _, address string) (net.Conn, error) {
 	name, digits, err := net.SplitHostPort(address)
@@ -129,5 +132,9 @@ func (d dialer) dial(ctx context.Context, _, address string) (net.Conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
-	return d.out.Dial(ctx, host, uint16(port))
+	conn, err := d.out.Dial(ctx, host, uint16(port))
+	if err != nil {
+		return nil, err
+	}
+	return &bulk{Conn: conn.Conn, addr: conn.Addr, buffers: d.pool}, nil
 }

@@ -4,7 +4,6 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -55,8 +54,8 @@ func (x *exchange) finish() {
 		x.rec.Status = &x.status
 	}
 	x.rec.BytesIn, x.rec.BytesOut = x.in.Load(), x.out.Load()
-	if addr := x.address.Load(); addr != nil {
-		x.rec.Address = addr.String()
+	if conn := x.dialled.Load(); conn != nil {
+		x.rec.Address = conn.addr.String()
 	}
 	if x.err != nil {
 		text := x.hidden.Load().String(x.err.Error())
@@ -140,13 +139,11 @@ func (c *capture) text(x *exchange) (text *string, cut bool) {
 	return &s, c.more
 }
 
-// dialled is where a connection leads.
-func dialled(conn net.Conn) *netip.AddrPort {
+// below is the connection to the outside under one that may have TLS.
+func below(conn net.Conn) *bulk {
 	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = t.NetConn()
 	}
-	if c, ok := conn.(egress.Conn); ok {
-		return &c.Addr
-	}
-	return nil
+	b, _ := conn.(*bulk)
+	return b
 }
