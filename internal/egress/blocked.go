@@ -20,18 +20,19 @@ func BlockedStatus(tls bool) int {
 	return 407
 }
 
-// Remedy is the entry for network.allow that would let the sandbox reach a host which policy refused, or "" if none
-// would: it is denied by name, special, or refused for another reason.
-func Remedy(p *policy.Policy, host policy.Host, port uint16) string {
+// NewRefusal says that policy refused something on a host and port, and what would help: the entry for network.allow
+// with which the same policy would allow a connection there, if there is one.
+func NewRefusal(p *policy.Policy, host policy.Host, port uint16, d policy.Decision) Refusal {
+	r := Refusal{Host: host, Port: port, Rule: d.Rule, Reason: d.Reason}
 	line := policy.SuggestAllow(host, port)
 	if line == "" {
-		return ""
+		return r
 	}
 	q := policy.Question{Host: host, Port: port}
-	if wider, err := p.WithAllow(line); err != nil || p.Decide(q).Allow || !wider.Decide(q).Allow {
-		return ""
+	if wider, err := p.WithAllow(line); err == nil && !p.Decide(q).Allow && wider.Decide(q).Allow {
+		r.Line = line
 	}
-	return line
+	return r
 }
 
 // BlockedBody is the text (text/plain) that tells a client why policy refused it, and what to do about it.

@@ -109,14 +109,14 @@ type Grant struct {
 	Secrets func() []string
 }
 
-// Refusal is something that policy did not allow.
+// Refusal is something that policy did not allow; see NewRefusal.
 type Refusal struct {
 	Host policy.Host
 	Port uint16
 	Rule string // of policy
 	// Reason is for people: half a sentence without the host.
 	Reason string
-	Line   string // to add to network.allow, if that would help; see Remedy
+	Line   string // to add to network.allow, if that would help
 }
 
 // A Dialer makes the connections to the outside. It resolves a name, judges every address that comes of it, and dials one

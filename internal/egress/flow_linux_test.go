@@ -91,6 +91,27 @@ func TestHalfClose(t *testing.T) {
 	}
 }
 
+// TestTools are netcat and openssl, which end their side early or late.
+func TestTools(t *testing.T) {
+	listen(t, "203.0.113.10:9000", echo)
+	listen(t, "203.0.113.10:25", banner)
+	l := newLab(t, labConfig{policy: strict("203.0.113.10:9000", "203.0.113.10:25", "plain.lab.test")})
+	for _, c := range []struct{ what, script, want string }{
+		{"a word without an end", "printf hello | nc -N 203.0.113.10 9000", "hello"},
+		{"half a request", "printf 'GET x' | nc -N 203.0.113.10 9000", "GET x"},
+		{"only listening", "nc -N 203.0.113.10 25 < /dev/null", "220 hello\r\n"},
+		{"the right name", "openssl s_client -brief -CAfile " + l.caFile + " -verify_return_error -connect plain.lab.test:443 -servername plain.lab.test < /dev/null 2>&1 | grep -o 'Verification: OK'", "Verification: OK\n"},
+		{"another name", "openssl s_client -brief -connect plain.lab.test:443 -servername shared.lab.test < /dev/null 2>&1 | grep -ic 'unrecognized name'", "1\n"},
+		{"no name", "openssl s_client -brief -connect plain.lab.test:443 -noservername < /dev/null 2>&1 | grep -ic 'unrecognized name'", "1\n"},
+		{"a shell", "(exec 3<>/dev/tcp/203.0.113.66/443 && cat <&3) 2>&1 | grep -c 'reset by peer'", "1\n"},
+	} {
+		out, _ := l.run(t, "bash", "-c", c.script)
+		if out != c.want {
+			t.Errorf("%s: %q", c.what, out)
+		}
+	}
+}
+
 func TestResetIsPassedOn(t *testing.T) {
 	reset := make(chan error, 1)
 	server := listen(t, "203.0.113.10:9000", func(conn *net.TCPConn) {
@@ -254,7 +275,7 @@ func TestServeAgain(t *testing.T) {
 	}
 	l.inside = newInside(t)
 	again := make(chan error, 1)
-	go func() { again <- l.egress.Serve(context.WithoutCancel(t.Context()), l.inside.door) }()
+	go func() { again <- l.egress.Serve(context.WithoutCancel(t.Context()), l.door) }()
 	roundTrip()
 	if after := l.lookup(t, "plain.lab.test"); after != before {
 		t.Errorf("the name's address changed from %s to %s", before, after)
@@ -265,14 +286,14 @@ func TestServeAgain(t *testing.T) {
 	if err := l.egress.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-again; err != egress.ErrClosed {
+	if err := <-again; !errors.Is(err, egress.ErrClosed) {
 		t.Errorf("Serve = %v", err)
 	}
 	_ = conn.SetDeadline(time.Now().Add(time.Second))
-	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) && err != io.EOF {
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) {
 		t.Errorf("after Close: %v", err)
 	}
-	if err := l.egress.Serve(t.Context(), egress.Door{}); err != egress.ErrClosed {
+	if err := l.egress.Serve(t.Context(), egress.Door{}); !errors.Is(err, egress.ErrClosed) {
 		t.Errorf("Serve after Close = %v", err)
 	}
 }

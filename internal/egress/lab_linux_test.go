@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -286,7 +287,7 @@ func newLab(t testing.TB, c labConfig) *lab {
 		if err := l.egress.Close(); err != nil {
 			t.Error(err)
 		}
-		if err := <-served; err != egress.ErrClosed {
+		if err := <-served; !errors.Is(err, egress.ErrClosed) {
 			t.Errorf("Serve = %v", err)
 		}
 		if len(l.records.open) > 0 {

@@ -3,6 +3,7 @@ package egress
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net"
 	"slices"
 	"time"
@@ -59,7 +60,8 @@ func (p *peeked) Read(b []byte) (int, error) {
 func (p *peeked) CloseWrite() error { return closeWrite(p.Conn) }
 
 // peek looks at the first bytes: it waits until first for any, and then for as long as rest to be able to tell what they
-// are. The errors are errSilent, errStall, hello.ErrMalformed, or those of reading. No deadline is left behind.
+// are. The errors are errSilent, errStall, hello.ErrMalformed, io.EOF if there was nothing at all, or those of reading. No
+// deadline is left behind.
 func (p *peeked) peek(first time.Time, rest time.Duration) (opening, error) {
 	defer func() { _ = p.SetReadDeadline(time.Time{}) }()
 	if len(p.head) == 0 {
@@ -77,15 +79,23 @@ func (p *peeked) peek(first time.Time, rest time.Duration) (opening, error) {
 			return o, err
 		}
 		if err := p.more(deadline); err != nil {
-			if timeout(err) && p.head[0]&0x80 != 0 {
-				return opening{kind: kindOther}, nil // no hello of SSL 2 comes in so few bytes
-			}
-			if timeout(err) {
-				err = errStall
-			}
-			return opening{}, err
+			return p.unfinished(err)
 		}
 	}
+}
+
+// unfinished is what a beginning means after which nothing more comes.
+func (p *peeked) unfinished(err error) (opening, error) {
+	tls, _ := hello.Begins(p.head)
+	switch {
+	case errors.Is(err, io.EOF) && tls:
+		return opening{}, hello.ErrMalformed
+	case errors.Is(err, io.EOF), timeout(err) && p.head[0]&0x80 != 0:
+		return opening{kind: kindOther}, nil // no request line without an end, no hello of SSL 2 in so few bytes
+	case timeout(err):
+		return opening{}, errStall
+	}
+	return opening{}, err
 }
 
 // more reads more of the head.

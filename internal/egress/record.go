@@ -62,7 +62,7 @@ func (v *visit) finishRelay(rec journal.Request, r *relay, err error) {
 func (v *visit) refuseWith(d policy.Decision) {
 	d.Allow = false
 	v.decision = d
-	v.refusal = Refusal{Host: v.host, Port: v.port, Rule: d.Rule, Reason: d.Reason, Line: Remedy(v.config.Policy(), v.host, v.port)}
+	v.refusal = NewRefusal(v.config.Policy(), v.host, v.port, d)
 	v.config.Refused(v.refusal)
 }
 

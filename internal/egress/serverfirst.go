@@ -33,8 +33,7 @@ func (v *visit) passServerFirst(ctx context.Context) {
 		if d := v.judgeSNI(o.hello); !d.Allow {
 			v.refuseWith(d)
 			r.abort()
-			<-down
-			v.finish(v.record(journal.KindConnect), nil)
+			v.finish(v.record(journal.KindConnect), r.verdict(ctx, <-down))
 			return
 		}
 		address := rec.Address

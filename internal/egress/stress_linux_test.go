@@ -1,6 +1,7 @@
 package egress_test
 
 import (
+	"context"
 	"crypto/tls"
 	"io"
 	"net"
@@ -179,7 +180,7 @@ func BenchmarkBulk(b *testing.B) {
 		return func(b *testing.B) {
 			b.SetBytes(size)
 			transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: l.trust(b), ServerName: "plain.lab.test"}}
-			transport.Dial = func(network, _ string) (net.Conn, error) {
+			transport.DialContext = func(_ context.Context, network, _ string) (net.Conn, error) {
 				if strings.HasPrefix(addr, "198.18.") {
 					return l.tryDial(network, addr)
 				}

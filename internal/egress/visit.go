@@ -3,6 +3,7 @@ package egress
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -107,6 +108,8 @@ func (v *visit) serve(ctx context.Context) {
 	switch {
 	case errors.Is(err, errSilent) && !clientFirst:
 		v.passServerFirst(ctx)
+	case errors.Is(err, io.EOF) && !clientFirst:
+		v.pass(ctx, journal.KindTCP) // it only listens
 	case err != nil:
 		v.unread(err)
 	case o.kind == kindTLS:
@@ -218,8 +221,14 @@ func (v *visit) pass(ctx context.Context, kind string) {
 func (r *relay) sendHead(p *peeked) error {
 	head := p.head
 	p.head = nil
+	if err := r.server.SetWriteDeadline(time.Now().Add(openingLimit)); err != nil {
+		return err
+	}
 	n, err := r.server.Write(head)
 	r.out.Add(int64(n))
+	if err == nil {
+		err = r.server.SetWriteDeadline(time.Time{})
+	}
 	if err == nil && !r.meter.Bytes(r.host, int64(n)).Allow {
 		err = errLimit
 	}

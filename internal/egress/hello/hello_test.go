@@ -44,18 +44,18 @@ func rewrap(record []byte, n int) (out []byte) {
 func TestRealClients(t *testing.T) {
 	for _, c := range []struct {
 		what   string
-		config tls.Config
+		config *tls.Config
 		want   Hello
 	}{
-		{"a name", tls.Config{ServerName: "plain.lab.test", NextProtos: []string{"h2", "http/1.1"}},
+		{"a name", &tls.Config{ServerName: "plain.lab.test", NextProtos: []string{"h2", "http/1.1"}},
 			Hello{ServerName: "plain.lab.test", HasServerName: true, ALPN: []string{"h2", "http/1.1"}}},
-		{"no name", tls.Config{InsecureSkipVerify: true}, Hello{}},
-		{"TLS 1.0", tls.Config{ServerName: "a.example", MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10},
+		{"no name", &tls.Config{InsecureSkipVerify: true}, Hello{}},
+		{"TLS 1.0", &tls.Config{ServerName: "a.example", MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10},
 			Hello{ServerName: "a.example", HasServerName: true}},
-		{"many protocols", tls.Config{ServerName: "a.example", NextProtos: slices.Repeat([]string{strings.Repeat("p", 200)}, 60)},
+		{"many protocols", &tls.Config{ServerName: "a.example", NextProtos: slices.Repeat([]string{strings.Repeat("p", 200)}, 60)},
 			Hello{ServerName: "a.example", HasServerName: true, ALPN: slices.Repeat([]string{strings.Repeat("p", 200)}, 60)}},
 	} {
-		whole := capture(t, &c.config)
+		whole := capture(t, c.config)
 		for _, cut := range []int{1 << 14, 100, 7, 4} {
 			data := rewrap(whole, cut)
 			if len(data) > MaxSize {

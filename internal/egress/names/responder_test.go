@@ -37,6 +37,12 @@ func (o *outside) Ask(_ context.Context, name string, t dnsmessage.Type) ([]dnsm
 	return answers, dnsmessage.RCodeSuccess, o.err
 }
 
+func (o *outside) add(body dnsmessage.ResourceBody) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.records = append(o.records, body)
+}
+
 func typeOf(body dnsmessage.ResourceBody) dnsmessage.Type {
 	switch body.(type) {
 	case *dnsmessage.MXResource:
@@ -55,6 +61,7 @@ func typeOf(body dnsmessage.ResourceBody) dnsmessage.Type {
 type desk struct {
 	*Responder
 	outside *outside
+	mu      sync.Mutex
 	records []journal.Request
 }
 
@@ -68,7 +75,11 @@ func newDesk(t testing.TB) *desk {
 	d.Responder = NewResponder(Config{
 		Table: NewTable(), Policy: func() *policy.Policy { return p }, Upstream: d.outside,
 		Pinned: func(h policy.Host) bool { return h.Name() == "pinned.example" },
-		Record: func(r journal.Request) { d.records = append(d.records, r) },
+		Record: func(r journal.Request) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.records = append(d.records, r)
+		},
 	})
 	return d
 }
@@ -395,12 +406,12 @@ func TestServe(t *testing.T) {
 	if err != nil || len(addrs) != 2 {
 		t.Fatalf("%v, %v", addrs, err)
 	}
-	d.outside.records = []dnsmessage.ResourceBody{&dnsmessage.MXResource{MX: dnsmessage.MustNewName("mx.example.")}}
+	d.outside.add(&dnsmessage.MXResource{MX: dnsmessage.MustNewName("mx.example.")})
 	if mx, err := resolver.LookupMX(t.Context(), "ok.example."); err != nil || len(mx) != 1 || mx[0].Host != "mx.example." {
 		t.Errorf("%v, %v", mx, err)
 	}
 	for range 30 { // too much for a datagram: asked again over TCP
-		d.outside.records = append(d.outside.records, &dnsmessage.MXResource{MX: dnsmessage.MustNewName(strings.Repeat("a", 60) + ".example.")})
+		d.outside.add(&dnsmessage.MXResource{MX: dnsmessage.MustNewName(strings.Repeat("a", 60) + ".example.")})
 	}
 	if mx, err := resolver.LookupMX(t.Context(), "ok.example."); err != nil || len(mx) != 31 {
 		t.Errorf("%v, %v", mx, err)
