@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"moat/internal/config"
+	"moat/internal/policy"
 	"moat/internal/sandbox"
 )
 
@@ -87,6 +88,7 @@ func Make(asked Asked, agent *config.Agent, global *config.Global, facts Facts) 
 		Mounts:      mounts(asked, agent, facts.Home),
 		Tools:       facts.Tools,
 		Limits:      limits(asked.Limits, agent.Limits, global.Limits),
+		Network:     &Network{Policy: string(policy.Permissive), Capture: "none"},
 	}
 	values := make([]string, 0, len(env))
 	for _, name := range p.EnvNames {

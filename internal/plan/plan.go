@@ -30,6 +30,8 @@ type Plan struct {
 	Mounts      []sandbox.Mount `json:"mounts"`
 	Tools       []sandbox.Tool  `json:"tools"`
 	Limits      sandbox.Limits  `json:"limits"`
+	Network     *Network        `json:"network,omitempty"` // nil: there is no way out
+	Grants      []string        `json:"grants"`            // names of stored credentials that the run may use
 }
 
 // MarshalJSON writes empty lists as [], never as null, as every JSON of moat does.
@@ -40,6 +42,7 @@ func (p Plan) MarshalJSON() ([]byte, error) {
 	q.EnvNames = orEmpty(q.EnvNames)
 	q.Mounts = orEmpty(q.Mounts)
 	q.Tools = orEmpty(q.Tools)
+	q.Grants = orEmpty(q.Grants)
 	return json.Marshal(q)
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"moat/internal/policy"
 	"moat/internal/sandbox"
 )
 
@@ -19,6 +20,11 @@ func full() Plan {
 		Mounts: []sandbox.Mount{{Source: "/data", Target: "/data", ReadOnly: true}, {Source: "/x", Target: "/y"}},
 		Tools:  []sandbox.Tool{{Path: "/home/me/.nvm"}, {Path: "/home/me/.cargo", Mask: []string{"credentials.toml", "a b"}}},
 		Limits: sandbox.Limits{MemoryBytes: 1 << 30, CPUs: 1.5, PIDs: 100},
+		Grants: []string{"github"},
+		Network: &Network{
+			Policy: "strict", Allow: []string{"*.example.com", "a b"}, Rules: []policy.HostRules{{Host: "api.test", Rules: []string{"allow GET /x/**"}}},
+			HostPorts: []int{5432}, Capture: "none", Hosts: map[string]string{"api.test": "127.0.0.1:9443"},
+		},
 	}
 }
 
@@ -37,6 +43,12 @@ mount        /data at /data, read-only
 mount        /x at /y
 tool         /home/me/.nvm
 tool         /home/me/.cargo without credentials.toml "a b"
+network      strict
+grants       github
+allow        *.example.com "a b"
+rules        api.test: "allow GET /x/**"
+own machine  port 5432 as host.moat.internal
+dialled      api.test at 127.0.0.1:9443
 limits       100 processes, 1073741824 bytes of memory, 1.5 CPUs
 `
 	if diff := cmp.Diff(want, full().Text()); diff != "" {

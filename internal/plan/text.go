@@ -2,6 +2,8 @@ package plan
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -42,7 +44,38 @@ func (p Plan) rows() []row {
 	for _, t := range p.Tools {
 		rows = append(rows, row{"tool", quote(t.Path) + masked(t.Mask)})
 	}
+	rows = append(rows, p.network()...)
 	return append(rows, row{"limits", p.limits()})
+}
+
+// network says what may leave.
+func (p Plan) network() []row {
+	n := p.Network
+	if n == nil {
+		return []row{{"network", "none"}}
+	}
+	rows := []row{{"network", quote(n.Policy)}}
+	if len(p.Grants) > 0 {
+		rows = append(rows, row{"grants", quoteAll(p.Grants)})
+	}
+	for _, list := range []struct {
+		label string
+		words []string
+	}{{"allow", n.Allow}, {"deny", n.Deny}, {"resolvers", n.DNS}} {
+		if len(list.words) > 0 {
+			rows = append(rows, row{list.label, quoteAll(list.words)})
+		}
+	}
+	for _, h := range n.Rules {
+		rows = append(rows, row{"rules", quote(h.Host) + ": " + quoteAll(h.Rules)})
+	}
+	for _, port := range n.HostPorts {
+		rows = append(rows, row{"own machine", fmt.Sprintf("port %d as host.moat.internal", port)})
+	}
+	for _, name := range slices.Sorted(maps.Keys(n.Hosts)) {
+		rows = append(rows, row{"dialled", quote(name) + " at " + quote(n.Hosts[name])})
+	}
+	return rows
 }
 
 func (p Plan) terminal() string {

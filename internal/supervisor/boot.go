@@ -135,7 +135,12 @@ func newGuard(self string, req api.Launch, folder *run.Folder) (*Guard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pass on start: %w", err)
 	}
+	memory, err := newMemory()
+	if err != nil {
+		return nil, err
+	}
 	return &Guard{
+		Memory:   memory,
 		Program:  []string{self, VerbSupervise, folder.Record().ID, req.Home},
 		Lock:     folder.Lock(),
 		Listener: socket,
@@ -199,5 +204,5 @@ func inherit(args []string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Config{Folder: folder, Runtime: runtime, Listener: listener, Start: start}, nil
+	return &Config{Memory: os.NewFile(fdMemory, "memory"), Folder: folder, Runtime: runtime, Listener: listener, Start: start}, nil
 }

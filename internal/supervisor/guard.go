@@ -19,6 +19,7 @@ const (
 	fdLock     = 3 // the run's lock, held as long as guard or supervisor lives
 	fdListener = 4 // the run's socket, already listening
 	fdReady    = 5 // where the outcome of the start is told, if anybody waits for it
+	fdMemory   = 6 // anonymous memory for what a successor must know and no file may hold
 )
 
 // Back-off of restarts: none at first, so that a killed supervisor is back before anybody notices.
@@ -36,6 +37,7 @@ type Guard struct {
 	Lock     *os.File // the run's
 	Listener *os.File // the run's socket
 	Answer   *os.File // where the outcome of the start is told
+	Memory   *os.File // anonymous memory for what a successor must know and no file may hold; nil: there is none
 	Start    []byte   // Start as JSON, written to each supervisor's standard input
 	Log      *os.File // each supervisor's standard error
 	Logger   *slog.Logger
@@ -93,7 +95,7 @@ func (g *Guard) once(ctx context.Context) error {
 	cmd := exec.Command(g.Program[0], g.Program[1:]...)
 	cmd.Stdin = bytes.NewReader(g.Start)
 	cmd.Stderr = g.Log
-	cmd.ExtraFiles = []*os.File{fdLock - 3: g.Lock, fdListener - 3: g.Listener, fdReady - 3: g.Answer}
+	cmd.ExtraFiles = []*os.File{fdLock - 3: g.Lock, fdListener - 3: g.Listener, fdReady - 3: g.Answer, fdMemory - 3: g.Memory}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start supervisor: %w", err)

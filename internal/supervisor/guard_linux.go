@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,4 +14,13 @@ func becomeSubreaper() error {
 		return fmt.Errorf("become subreaper: %w", err)
 	}
 	return nil
+}
+
+// newMemory makes memory that has no name and that only those see who inherit it (memfd_create(2)).
+func newMemory() (*os.File, error) {
+	fd, err := unix.MemfdCreate("moat", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make anonymous memory: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "memory"), nil
 }

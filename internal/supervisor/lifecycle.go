@@ -160,6 +160,8 @@ func (s *supervisor) spec(secret []byte) sandbox.Spec {
 		User:      p.User,
 		Limits:    p.Limits,
 		Secret:    secret,
+		Network:   s.network != nil,
+		TrustFile: s.trust(),
 		Forbidden: []string{filepath.Dir(filepath.Dir(s.Folder.Dir()))}, // $MOAT_HOME
 	}
 }
@@ -203,12 +205,20 @@ func (s *supervisor) takeOver(ctx context.Context) (up bool, err error) {
 	return true, s.note(s.Folder.Do(run.EventUp, time.Now(), nil))
 }
 
+// environment is the command's.
+func (s *supervisor) environment() []string {
+	if s.network == nil {
+		return s.Start.Env
+	}
+	return s.network.environment(s.Start.Env)
+}
+
 // spawn starts the run's command in a sandbox that is up.
 func (s *supervisor) spawn(ctx context.Context) error {
 	plan := s.Folder.Record().Plan
 	size := s.beginTerminal()
 	err := s.link.send(line.Spawn{
-		Process: line.Main, Args: plan.Command, Env: s.Start.Env, Dir: plan.WorkDir, Stdin: plan.Stdin, TTY: plan.TTY,
+		Process: line.Main, Args: plan.Command, Env: s.environment(), Dir: plan.WorkDir, Stdin: plan.Stdin, TTY: plan.TTY,
 		Rows: size.Rows, Cols: size.Cols,
 	})
 	if err != nil {

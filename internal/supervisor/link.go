@@ -33,6 +33,8 @@ type mainProcess interface {
 	store(ctx context.Context, out line.Output) error
 	// inputDone hears how much of a source's input was taken.
 	inputDone(done line.InputDone)
+	// openDoor serves the sockets of the sandbox's door, which it takes over, until ctx is done.
+	openDoor(ctx context.Context, files line.Files)
 }
 
 // link is the supervisor's end of the line. One goroutine connects and receives; any may send.
@@ -43,7 +45,9 @@ type link struct {
 	logger *slog.Logger
 
 	mu        sync.Mutex
-	conn      *line.Conn    // nil while broken
+	conn      *line.Conn // nil while broken
+	shut      func()     // shuts the door; nil if it is shut
+	doors     sync.WaitGroup
 	opened    chan struct{} // closed when there is a connection; nil if nobody waits for it
 	hasMain   bool          // the guest had the run's command when the line was opened
 	processes map[uint32]*process
@@ -134,14 +138,31 @@ func (l *link) runsMain() bool {
 	return l.hasMain
 }
 
-// drop closes the connection, if there is one.
+// drop closes the connection, if there is one, and with it the door: the guest keeps it shut until there is another.
 func (l *link) drop() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.conn != nil {
 		l.conn.Close()
 		l.conn = nil
 	}
+	if l.shut != nil {
+		l.shut()
+		l.shut = nil
+	}
+	l.mu.Unlock()
+	l.doors.Wait()
+}
+
+// takeDoor takes over the sockets of the sandbox's door.
+func (l *link) takeDoor(ctx context.Context, files line.Files) {
+	ctx, shut := context.WithCancel(ctx)
+	l.mu.Lock()
+	if l.shut != nil {
+		l.shut()
+	}
+	l.shut = shut
+	l.mu.Unlock()
+	l.doors.Go(func() { l.main.openDoor(ctx, files) })
 }
 
 // current is the connection of this moment; nil while the line is broken.
@@ -231,6 +252,9 @@ func (l *link) dispatch(ctx context.Context, conn *line.Conn, msg line.Message) 
 			return nil // more is here already: one acknowledgement will do
 		}
 		return sendTo(conn, line.Ack{Process: line.Main, Offset: l.main.offset()})
+	case line.Files:
+		l.takeDoor(ctx, m)
+		return nil
 	case line.InputDone:
 		if m.Process != line.Main {
 			return l.deliver(m.Process, msg)

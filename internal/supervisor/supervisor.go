@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -33,6 +34,7 @@ type Config struct {
 	Runtime  sandbox.Runtime // the one that the record names
 	Listener net.Listener    // the run's socket; Run closes it
 	Answer   io.WriteCloser  // one api.Ready message is written to it; nil when nobody waits
+	Memory   *os.File        // anonymous memory that outlives supervisors; nil: there is none
 	Start    *api.Start      // nil when the run is adopted rather than started
 	Version  string          // of moat
 	Logger   *slog.Logger
@@ -54,6 +56,8 @@ type supervisor struct {
 	dir      *os.Root // the run's folder
 	output   *journal.Output
 	terminal *terminal // nil if the run has none
+	network  *network  // nil if there is no way out
+	told     sync.Map  // refusals that clients were told of
 	link     *link     // nil until there is a sandbox
 	warnings []string  // about a start that succeeded
 	missing  uint64    // bytes of output that could not be recorded; of the goroutine that receives from the guest
@@ -117,11 +121,20 @@ func (s *supervisor) open() error {
 	if s.Folder.Record().Plan.TTY {
 		s.terminal = s.newTerminal()
 	}
+	if s.network, err = s.openNetwork(); err != nil {
+		s.close()
+		return err
+	}
 	return nil
 }
 
 // close is the reverse of open.
 func (s *supervisor) close() {
+	if s.network != nil {
+		if err := s.network.close(); err != nil {
+			s.Logger.Error("the way out was not closed in order", "error", err)
+		}
+	}
 	if err := errors.Join(s.output.Close(), s.dir.Close()); err != nil {
 		s.Logger.Error("the run's folder could not be closed", "error", err)
 	}

@@ -97,9 +97,9 @@ type refusal struct {
 
 // byPolicy is the refusal of a decision.
 func byPolicy(x *exchange, d policy.Decision) *refusal {
+	hint := egress.NewRefusal(x.config.Policy(), x.host, x.port, d)
 	return &refusal{
-		status: egress.BlockedStatus(x.secure()), rule: d.Rule, body: egress.BlockedBody(x.host, x.port, d), kind: egress.BlockedValue,
-		hint: egress.Refusal{Host: x.host, Port: x.port, Rule: d.Rule, Line: policy.SuggestAllow(x.host, x.port)},
+		status: egress.BlockedStatus(x.secure()), rule: d.Rule, body: hint.BlockedBody(), kind: egress.BlockedValue, hint: hint,
 	}
 }
 

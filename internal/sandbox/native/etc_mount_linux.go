@@ -22,6 +22,9 @@ const hostEtc = "/etc"
 // which can only replace what is there.
 func (b *Boot) makeEtc(t tree) error {
 	files, masks := etcFiles(b.Spec), b.late.etcMasks
+	if err := addTrust(files, b.Spec.TrustFile); err != nil {
+		return err
+	}
 	masks = slices.DeleteFunc(masks, func(name string) bool { return files[name] != nil }) // ours are shown instead
 	layer, err := openTree(filepath.Join(b.scratch, etcLayer))
 	if err != nil {
@@ -34,6 +37,29 @@ func (b *Boot) makeEtc(t tree) error {
 		}
 	}
 	return b.coverEtc(t, layer, files, masks)
+}
+
+// addTrust puts the roots that the sandbox trusts where programs look for them: the places of Debian and its relatives,
+// of Red Hat's and of SUSE's, and one that is the same everywhere.
+func addTrust(files map[string][]byte, bundle string) error {
+	if bundle == "" {
+		return nil
+	}
+	roots, err := os.ReadFile(bundle)
+	if err != nil {
+		return fmt.Errorf("roots to trust: %w", err)
+	}
+	root, err := os.ReadFile(filepath.Join(filepath.Dir(bundle), "root.pem"))
+	if err != nil {
+		return fmt.Errorf("roots to trust: %w", err)
+	}
+	files["moat/roots.pem"], files["moat/root.pem"] = roots, root
+	for _, place := range []string{"ssl/certs/ca-certificates.crt", "pki/tls/certs/ca-bundle.crt", "ssl/ca-bundle.pem", "ssl/cert.pem"} {
+		if fi, err := os.Stat(filepath.Join(hostEtc, place)); err == nil && fi.Mode().IsRegular() || place == "ssl/certs/ca-certificates.crt" {
+			files[place] = roots
+		}
+	}
+	return nil
 }
 
 // fill makes the layer t: files, and whiteouts (overlayfs documentation: character devices 0/0) for masks.

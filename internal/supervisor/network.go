@@ -1,0 +1,299 @@
+package supervisor
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"moat/internal/atomicfile"
+	"moat/internal/ca"
+	"moat/internal/egress"
+	"moat/internal/egress/dial"
+	"moat/internal/egress/intercept"
+	"moat/internal/egress/names"
+	"moat/internal/journal"
+	"moat/internal/line"
+	"moat/internal/plan"
+	"moat/internal/policy"
+)
+
+// Files of the way out in the run's folder.
+const (
+	namesFile = "names.jsonl" // made-up addresses that programs in the sandbox were told
+	trustFile = "roots.pem"   // what the sandbox trusts: the host's roots and the run's own
+	rootFile  = "root.pem"    // the run's own root alone
+)
+
+// network is the run's one way out.
+type network struct {
+	*egress.Egress
+	inside    *intercept.Interceptor
+	authority *ca.Authority
+	record    *journal.Network
+	names     *os.File
+	policy    atomic.Pointer[policy.Policy]
+}
+
+// openNetwork makes the way out that the plan asks for: nil if it asks for none.
+func (s *supervisor) openNetwork() (*network, error) {
+	rec := s.Folder.Record()
+	if rec.Plan.Network == nil {
+		return nil, nil
+	}
+	want := *rec.Plan.Network
+	n := &network{}
+	rules, problems := policy.Compile(want.Config(nil))
+	if rules == nil {
+		return nil, fmt.Errorf("network policy: %s", problems[0].Message)
+	}
+	n.policy.Store(rules)
+	var err error
+	if n.authority, err = s.authority(rec.Name); err != nil {
+		return nil, err
+	}
+	roots, err := s.writeRoots(n.authority, want.CAFiles)
+	if err != nil {
+		return nil, err
+	}
+	if n.record, _, err = journal.OpenNetwork(s.dir, s.networkTrouble); err != nil {
+		return nil, fmt.Errorf("open the network record: %w", err)
+	}
+	if err := n.assemble(s, want, roots); err != nil {
+		return nil, errors.Join(err, n.record.Close())
+	}
+	return n, nil
+}
+
+// assemble puts the parts together.
+func (n *network) assemble(s *supervisor, want plan.Network, roots *x509.CertPool) error {
+	pins, err := dial.ParsePins(want.Hosts)
+	if err != nil {
+		return fmt.Errorf("egress.hosts: %w", err)
+	}
+	way := dial.Config{Policy: n.policy.Load, Pins: pins}
+	servers := dial.SystemServers("/etc/resolv.conf")
+	if len(want.DNS) > 0 {
+		if servers, err = dial.NewServers(want.DNS); err != nil {
+			return fmt.Errorf("network.dns: %w", err)
+		}
+		way.Resolver = servers.Resolver()
+	}
+	if want.UpstreamProxy != "" {
+		if way.Proxy, err = url.Parse(want.UpstreamProxy); err != nil {
+			return errors.New("egress.upstream_proxy is not a URL")
+		}
+	}
+	dialer, err := dial.New(way)
+	if err != nil {
+		return err
+	}
+	table, err := n.openNames(s)
+	if err != nil {
+		return err
+	}
+	capture := map[string]egress.Capture{"headers": egress.CaptureHeaders, "bodies": egress.CaptureBodies}[want.Capture]
+	meter := egress.NewMeter(n.policy.Load)
+	n.inside = intercept.New(intercept.Config{
+		Policy: n.policy.Load, Authority: n.authority, Recorder: n.record, Dialer: dialer, Meter: meter,
+		Refused: s.refused, Capture: capture, Roots: roots, Logger: s.Logger,
+	})
+	n.Egress = egress.New(egress.Config{
+		Policy: n.policy.Load, Authority: n.authority, Recorder: n.record, Dialer: dialer, Interceptor: n.inside,
+		Upstream: servers, Names: table, Meter: meter, Refused: s.refused, Capture: capture, Logger: s.Logger,
+	})
+	return nil
+}
+
+// openNames reads the addresses that a predecessor made up, and keeps those that are made up from now on.
+func (n *network) openNames(s *supervisor) (*names.Table, error) {
+	table := names.NewTable()
+	if old, err := s.dir.Open(namesFile); err == nil {
+		err := table.Load(old)
+		if err := errors.Join(err, old.Close()); err != nil {
+			s.Logger.Warn("addresses of names were lost", "error", err)
+		}
+	}
+	f, err := s.dir.OpenFile(namesFile, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("keep the addresses of names: %w", err)
+	}
+	n.names = f
+	return table, table.Log(f)
+}
+
+// authority is the run's certificate authority: the one that a predecessor has kept in the guard's memory, or a new one.
+func (s *supervisor) authority(name string) (*ca.Authority, error) {
+	if s.Memory == nil {
+		return ca.New(name, time.Now())
+	}
+	if _, err := s.Memory.Seek(0, 0); err != nil {
+		return nil, fmt.Errorf("read the guard's memory: %w", err)
+	}
+	if kept, err := ca.Resume(s.Memory); err == nil {
+		return kept, nil
+	}
+	a, err := ca.New(name, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Memory.Truncate(0); err != nil {
+		return nil, fmt.Errorf("use the guard's memory: %w", err)
+	}
+	if _, err := s.Memory.Seek(0, 0); err != nil {
+		return nil, fmt.Errorf("use the guard's memory: %w", err)
+	}
+	return a, a.Keep(s.Memory)
+}
+
+// hostRoots are where systems keep the roots that they trust (Go's crypto/x509, root_linux.go).
+func hostRoots() []byte {
+	for _, file := range []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"} {
+		if data, err := os.ReadFile(file); err == nil {
+			return data
+		}
+	}
+	return nil
+}
+
+// writeRoots writes what the sandbox trusts, and returns what is trusted outside.
+func (s *supervisor) writeRoots(a *ca.Authority, caFiles []string) (*x509.CertPool, error) {
+	system := hostRoots()
+	for name, data := range map[string][]byte{trustFile: a.Bundle(system), rootFile: a.RootPEM()} {
+		if err := atomicfile.Write(s.dir, name, data, 0o600); err != nil {
+			return nil, fmt.Errorf("write the roots that the sandbox trusts: %w", err)
+		}
+	}
+	if len(caFiles) == 0 {
+		return nil, nil
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	for _, file := range caFiles {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("egress.ca_files: %w", err)
+		}
+		if !pool.AppendCertsFromPEM(data) {
+			return nil, fmt.Errorf("egress.ca_files: there is no certificate in %s", file)
+		}
+	}
+	return pool, nil
+}
+
+// refused tells the clients of something that policy did not allow, once for each rule and host.
+func (s *supervisor) refused(r egress.Refusal) {
+	key := r.Host.String() + " " + r.Rule
+	if _, told := s.told.LoadOrStore(key, true); told {
+		return
+	}
+	text := fmt.Sprintf("the network policy refused %s: %s", r.Host.WithPort(r.Port), r.Reason)
+	if r.Line != "" {
+		text += fmt.Sprintf(". To allow it: moat policy allow %s %s", s.Folder.Record().Name, r.Line)
+	}
+	s.clients.notice(text)
+}
+
+// networkTrouble tells the clients that requests wait, because they cannot be recorded, or that they go on.
+func (s *supervisor) networkTrouble(err error) {
+	if err != nil {
+		s.clients.notice(fmt.Sprintf("requests wait, because they cannot be recorded: %v", err))
+		return
+	}
+	s.clients.notice("requests are recorded again")
+}
+
+// openDoor serves the door's sockets that the guest has handed out, until the line breaks or the run ends.
+func (s *supervisor) openDoor(ctx context.Context, files line.Files) {
+	door, err := doorOf(files)
+	if err != nil {
+		s.Logger.Error("the door cannot be used", "error", err)
+		return
+	}
+	if s.network == nil {
+		return // the guest must not have one: its sockets are closed
+	}
+	if err := s.network.Serve(ctx, door); err != nil && ctx.Err() == nil {
+		s.Logger.Warn("the door was closed", "error", err)
+	}
+}
+
+// doorOf makes sockets of the descriptors, which it takes over.
+func doorOf(files line.Files) (egress.Door, error) {
+	var door egress.Door
+	var errs []error
+	for i, f := range files.Files {
+		var err error
+		var l net.Listener
+		switch name := files.Names[i]; {
+		case strings.HasPrefix(name, "dns"):
+			var c net.PacketConn
+			if c, err = net.FilePacketConn(f); err == nil {
+				door.DNS = append(door.DNS, c)
+			}
+		case name == "proxy":
+			door.Proxy, err = net.FileListener(f)
+		default:
+			if l, err = net.FileListener(f); err == nil {
+				door.TCP = append(door.TCP, l)
+			}
+		}
+		errs = append(errs, err, f.Close())
+	}
+	return door, errors.Join(errs...)
+}
+
+// close ends what still goes on and completes the record.
+func (n *network) close() error {
+	return errors.Join(n.Egress.Close(), n.inside.Close(), n.record.Close(), n.names.Close())
+}
+
+// environment is what the way out adds to the command's: where the proxy is, for programs that want one, and what
+// to trust, for those that do not ask the system.
+func (n *network) environment(env []string) []string {
+	proxy := "http://" + proxyAddress
+	bundle, root := trustPath, rootPath
+	ours := map[string]string{
+		"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, "ALL_PROXY": proxy, "NO_PROXY": "localhost,127.0.0.1,::1",
+		"SSL_CERT_FILE": bundle, "REQUESTS_CA_BUNDLE": bundle, "CURL_CA_BUNDLE": bundle, "GIT_SSL_CAINFO": bundle, "PIP_CERT": bundle,
+		"CARGO_HTTP_CAINFO": bundle, "NODE_EXTRA_CA_CERTS": root, "DENO_TLS_CA_STORE": "system",
+	}
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"} {
+		ours[strings.ToLower(name)] = ours[name]
+	}
+	env = slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		_, replaced := ours[name]
+		return replaced
+	})
+	for name, value := range ours {
+		env = append(env, name+"="+value)
+	}
+	slices.Sort(env)
+	return env
+}
+
+// Paths and addresses inside.
+const (
+	proxyAddress = "127.0.0.1:15080" // guest.ProxyAddress
+	trustPath    = "/etc/ssl/certs/ca-certificates.crt"
+	rootPath     = "/etc/moat/root.pem"
+)
+
+// trust is the host path of what the sandbox trusts, for its spec; empty if there is no way out.
+func (s *supervisor) trust() string {
+	if s.network == nil {
+		return ""
+	}
+	return filepath.Join(s.Folder.Dir(), trustFile)
+}
