@@ -45,7 +45,7 @@ tool         /home/me/.nvm
 tool         /home/me/.cargo without credentials.toml "a b"
 network      strict
 grants       github
-allow        *.example.com "a b"
+allow        "*.example.com" "a b"
 rules        api.test: "allow GET /x/**"
 own machine  port 5432 as host.moat.internal
 dialled      api.test at 127.0.0.1:9443
