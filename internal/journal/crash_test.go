@@ -20,6 +20,11 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
+	if dir := os.Getenv(networkWriterEnv); dir != "" {
+		if err := recordForEver(dir); err != nil {
+			panic(err)
+		}
+	}
 	os.Exit(m.Run())
 }
 

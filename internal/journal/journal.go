@@ -1,8 +1,9 @@
-// Package journal keeps a run's records on disk; today what the command printed, as docs/formats.md describes it.
+// Package journal keeps a run's records on disk, as docs/formats.md describes them: what the command printed ([Output]), and
+// what it exchanged with the network ([Network]).
 //
-// It promises that a piece of output is recorded whole or not at all, in order, with its time and stream; that what a
-// crash tore is recognised and cut back to the last whole piece; that a failed write (disk full) changes nothing and
-// can be repeated; that readers need no lock, never write, and use memory that does not grow with the record.
+// It promises that a piece of output or a request is recorded whole or not at all; that what a crash tore is recognised
+// and cut back to the last whole piece; that a failed write (disk full) changes nothing and can be repeated; that readers
+// need no lock, never write, and use memory that does not grow with the record (with the network's by 8 bytes a request).
 //
 // It leaves to its callers that there is one writer (the run's lock), what to do when the disk is full, and how
 // readers in other processes learn of news.

@@ -1,0 +1,162 @@
+package journal
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// NetworkName is the name of the network record in a run's folder.
+const NetworkName = "network.jsonl"
+
+const (
+	maxLine  = 1 << 20 // bytes of a line; larger records are cut
+	minLine  = 40      // no record is shorter, so an ID is at most about the line's offset divided by this
+	maxAhead = 1 << 16 // records that can be begun and not yet written when a later one is
+	maxField = 4 << 10 // bytes that are kept of each text of a record that is too large otherwise
+)
+
+// lineStart begins every line: the ID is found without reading the rest.
+const lineStart = `{"id":`
+
+// appendLine appends the record as a line of at most maxLine bytes. What is too large for one loses first its bodies,
+// then its headers, then the ends of its texts, and says so (Truncated).
+func appendLine(b []byte, r Request) []byte {
+	if year := r.T.UTC().Year(); year < 1 || year > 9999 {
+		r.T = time.Time{} // RFC 3339 has no others
+	}
+	r.T = r.T.UTC()
+	if r.DurationMS != nil && (math.IsNaN(*r.DurationMS) || math.IsInf(*r.DurationMS, 0)) {
+		r.DurationMS = new(float64)
+	}
+	cuts := []func(*Request){
+		func(r *Request) { r.RequestBody, r.ResponseBody = nil, nil },
+		func(r *Request) { r.RequestHeaders, r.ResponseHeaders = nil, nil },
+		cutTexts,
+	}
+	line := encodeLine(r)
+	for _, cut := range cuts {
+		if len(line) <= maxLine {
+			break
+		}
+		cut(&r)
+		r.Truncated = true
+		line = encodeLine(r)
+	}
+	return append(b, line...)
+}
+
+// cutTexts leaves the beginning of each text.
+func cutTexts(r *Request) {
+	for _, s := range []*string{&r.Kind, &r.Method, &r.URL, &r.Host, &r.Address, &r.SNI, &r.Protocol, &r.Decision, &r.Rule, r.Grant, r.Error} {
+		if s != nil && len(*s) > maxField {
+			*s = (*s)[:maxField]
+		}
+	}
+}
+
+func encodeLine(r Request) []byte {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(r); err != nil {
+		panic("journal: a network record that JSON cannot have: " + err.Error()) // numbers and times are checked before
+	}
+	return append(EscapeJSON(out.Bytes()[:out.Len()-1]), '\n')
+}
+
+// EscapeJSON returns JSON text in which every character that is invisible, or that a terminal obeys, is written as an
+// escape sequence. To whoever reads it as JSON it means the same.
+func EscapeJSON(text []byte) []byte {
+	harmless := func(r rune) bool { return r < 0x7f || unicode.IsPrint(r) } // below 0x20 is only white space between values
+	if !bytes.ContainsFunc(text, func(r rune) bool { return !harmless(r) }) {
+		return text
+	}
+	out := make([]byte, 0, len(text)+len(text)/8)
+	for len(text) > 0 {
+		r, size := utf8.DecodeRune(text)
+		switch {
+		case harmless(r):
+			out = append(out, text[:size]...)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+		text = text[size:]
+	}
+	return out
+}
+
+// lineID returns the ID of a line that is whole; ok is false for what a crash left.
+func lineID(line []byte, at int64) (id uint64, ok bool) {
+	rest, ok := bytes.CutPrefix(line, []byte(lineStart))
+	comma := bytes.IndexByte(rest, ',')
+	if !ok || comma < 0 || line[len(line)-1] != '}' || bytes.IndexByte(line, 0) >= 0 {
+		return 0, false
+	}
+	id, err := strconv.ParseUint(string(rest[:comma]), 10, 64)
+	return id, err == nil && id > 0 && id <= uint64(at/minLine)+maxAhead
+}
+
+// lineScanner goes through the lines of a file, which may grow.
+type lineScanner struct {
+	in   *bufio.Reader
+	next int64 // offset at which the next line begins
+}
+
+func newLineScanner(f io.ReaderAt, from int64) *lineScanner {
+	return &lineScanner{in: bufio.NewReaderSize(io.NewSectionReader(f, from, math.MaxInt64-from), maxLine), next: from}
+}
+
+// scan returns the next line, with its end, which is valid until the next call, and its offset. A line that is too long
+// to have been written is returned as nil. io.EOF says that the file ends here, perhaps within a line.
+func (s *lineScanner) scan() (line []byte, at int64, err error) {
+	at = s.next
+	line, err = s.in.ReadSlice('\n')
+	n := int64(len(line))
+	for errors.Is(err, bufio.ErrBufferFull) {
+		var more []byte
+		more, err = s.in.ReadSlice('\n')
+		n += int64(len(more))
+		line = nil
+	}
+	switch {
+	case err == nil:
+		s.next += n
+		return line, at, nil
+	case errors.Is(err, io.EOF):
+		return nil, at, io.EOF
+	}
+	return nil, at, fmt.Errorf("read %s: %w", NetworkName, err)
+}
+
+// scanRecords calls found for each whole line from an offset to the end of the file, and damaged for each line that is
+// not. It returns the offset behind the last line.
+func scanRecords(f io.ReaderAt, from int64, found func(id uint64, at int64, line []byte), damaged func()) (int64, error) {
+	lines := newLineScanner(f, from)
+	for {
+		line, at, err := lines.scan()
+		if err == io.EOF {
+			return at, nil
+		}
+		if err != nil {
+			return at, err
+		}
+		if id, ok := lineID(bytes.TrimSuffix(line, []byte("\n")), at); ok {
+			found(id, at, line)
+		} else {
+			damaged()
+		}
+	}
+}
