@@ -126,7 +126,7 @@ func (x *exchange) say(status int, text string) {
 	h := x.w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
-	if x.r.ProtoMajor == 1 && (x.r.ContentLength != 0 || x.gate != nil && x.upgrade() != "") {
+	if x.r.ProtoMajor == 1 && (status == http.StatusBadRequest || x.r.ContentLength != 0 || x.upgrade() != "") {
 		h.Set("Connection", "close") // what follows is no request, or not worth waiting for
 	}
 	x.status = status

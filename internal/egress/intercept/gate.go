@@ -17,12 +17,13 @@ type gate struct {
 	net.Conn
 	patience time.Duration // for a head, from its first byte to its last
 
-	step  step
-	store []byte // holds buf as long as it fits
-	buf   []byte // what was read and is not yet given out
-	ready int    // bytes of buf that may be given out
-	left  int64  // bytes of body to come, or of a trailer, before step
-	flaw  *flaw  // set before refusedHead is given out
+	step    step
+	skipped bool   // an empty line before the head
+	store   []byte // holds buf as long as it fits
+	buf     []byte // what was read and is not yet given out
+	ready   int    // bytes of buf that may be given out
+	left    int64  // bytes of body to come, or of a trailer, before step
+	flaw    *flaw  // set before refusedHead is given out
 }
 
 // step is what comes next on a gate.
@@ -150,11 +151,15 @@ func (g *gate) check(seen int) (done bool) {
 		return g.checkHead(seen)
 	}
 	end := bytes.IndexByte(g.buf, '\n') + 1
+	limit := maxChunk
+	if g.step == stepTrailer {
+		limit = maxTrailer
+	}
+	if end > limit || end == 0 && len(g.buf) > limit {
+		g.refuseBody(bad("a line of a chunked body is too long"))
+		return true
+	}
 	if end == 0 {
-		if len(g.buf) > maxChunk && g.step != stepTrailer || len(g.buf) > maxTrailer {
-			g.refuseBody(bad("a line of a chunked body is too long"))
-			return true
-		}
 		return false
 	}
 	g.ready = end
@@ -205,8 +210,8 @@ func (g *gate) trailer(line []byte) {
 
 // checkHead takes a head if it is complete. One empty line before it is forgiven (RFC 9112 section 2.2).
 func (g *gate) checkHead(seen int) (done bool) {
-	if seen < 4 && bytes.HasPrefix(g.buf, []byte("\r\n")) {
-		g.buf = g.buf[2:]
+	if !g.skipped && bytes.HasPrefix(g.buf, []byte("\r\n")) {
+		g.buf, g.skipped, seen = g.buf[2:], true, 0
 	}
 	end, f := headEnd(g.buf, max(0, seen-3))
 	if f == nil && end == 0 {
@@ -223,7 +228,7 @@ func (g *gate) checkHead(seen int) (done bool) {
 		g.buf, g.ready = []byte(refusedHead), len(refusedHead)
 		return true
 	}
-	g.ready, g.left = end, next.length
+	g.ready, g.left, g.skipped = end, next.length, false
 	switch {
 	case next.chunked:
 		g.step = stepChunk

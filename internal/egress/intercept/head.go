@@ -159,6 +159,9 @@ func (h *head) field(line []byte) *flaw {
 	case strings.EqualFold(name, "Host"):
 		h.hosts++
 		h.host = value
+		if !httpguts.ValidHostHeader(value) {
+			return bad("the host is invalid")
+		}
 	case strings.EqualFold(name, "Content-Length"):
 		h.lengths++
 		return h.contentLength(value)

@@ -127,7 +127,7 @@ func (l *lab) dialled() []string {
 func (l *lab) outside(name string, h http.Handler) *httptest.Server {
 	l.t.Helper()
 	s := httptest.NewUnstartedServer(h)
-	s.Config.ErrorLog = silent()
+	s.Config.ErrorLog, s.Config.DisableGeneralOptionsHandler = silent(), true
 	if host, ok := strings.CutSuffix(name, "443"); ok {
 		host = strings.TrimRight(host, "0123456789")
 		s.EnableHTTP2 = true
@@ -346,3 +346,5 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		"method": r.Method, "uri": r.RequestURI, "host": r.Host, "proto": r.Proto, "header": r.Header, "body": string(body), "trailer": r.Trailer,
 	})
 }
+
+func newReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }
