@@ -9,6 +9,7 @@
 //
 //	GET  /v1/run      → Info
 //	POST /v1/stop     Stop → 204; returns when the run has ended
+//	POST /v1/policy/allow   Allow → 204; holds for the rest of the run
 //	POST /v1/attach   frames both ways, see below
 //	POST /v1/exec     frames both ways, see below
 //
@@ -126,6 +127,11 @@ type Exec struct {
 // Stop asks for the end of the run: SIGTERM to the command, SIGKILL to all after the grace time.
 type Stop struct {
 	GraceMS int64 `json:"grace_ms"`
+}
+
+// Allow adds a pattern to what the run may reach (package policy).
+type Allow struct {
+	Pattern string `json:"pattern"`
 }
 
 // Size is a terminal's size in characters.

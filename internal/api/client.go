@@ -69,6 +69,17 @@ func (c *Client) Stop(ctx context.Context, s Stop) error {
 	return resp.Body.Close()
 }
 
+// Allow adds to what the run may reach.
+func (c *Client) Allow(ctx context.Context, a Allow) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	resp, err := c.do(ctx, http.MethodPost, "/v1/policy/allow", bytes.NewReader(Encode(a)))
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
 // do makes a call and checks the answer's status and version.
 func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://moat"+path, body)

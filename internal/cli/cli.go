@@ -92,7 +92,7 @@ Ctrl+C. A flag wins over the environment, that over agent.yaml in the project, a
 	root.SetHelpCommandGroupID("moat")
 	for _, c := range []*cobra.Command{
 		app.runCommand(), app.attachCommand(), app.execCommand(), app.logsCommand(), app.replayCommand(), app.listCommand(),
-		app.stopCommand(), app.waitCommand(), app.destroyCommand(),
+		app.stopCommand(), app.waitCommand(), app.destroyCommand(), app.policyCommand(),
 	} {
 		c.GroupID = "runs"
 		root.AddCommand(c)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -41,6 +42,7 @@ type network struct {
 	record    *journal.Network
 	names     *os.File
 	policy    atomic.Pointer[policy.Policy]
+	changing  sync.Mutex // held while policy is replaced
 }
 
 // openNetwork makes the way out that the plan asks for: nil if it asks for none.

@@ -30,6 +30,7 @@ func newServer(s *supervisor) *server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/run", srv.info)
 	mux.HandleFunc("POST /v1/stop", srv.stop)
+	mux.HandleFunc("POST /v1/policy/allow", srv.allow)
 	mux.HandleFunc("POST /v1/attach", srv.attach)
 	mux.HandleFunc("POST /v1/exec", srv.exec)
 	protocols := new(http.Protocols)
