@@ -16,6 +16,8 @@ package config
 import (
 	"fmt"
 	"time"
+
+	"moat/internal/policy"
 )
 
 // The names of the files. A workspace has one of the first two or none.
@@ -48,6 +50,8 @@ type Agent struct {
 	Tools       Tools
 	Runtime     string // one of the Runtime constants
 	Limits      Limits
+	Network     Network
+	Grants      []string // valid for [ParseGrant], each once
 
 	// Positions tells where each value was written.
 	Positions Positions
@@ -61,6 +65,8 @@ type Global struct {
 	Detach  Detach
 	Runtime string // empty, or one of the Runtime constants
 	Limits  Limits
+	Policy  policy.Mode // for runs whose file does not choose one; empty where the person does not say
+	Egress  Egress
 
 	Positions Positions
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"moat/internal/policy"
 )
 
 // maxArg is the longest argument, or name and value of a variable, that Linux
@@ -117,6 +119,9 @@ func (d *decoder) failErr(at item, err error) {
 	message, hint := err.Error(), ""
 	if bad, ok := errors.AsType[*valueError](err); ok {
 		message, hint = bad.message, bad.hint
+	} else if bad, ok := errors.AsType[*policy.SyntaxError](err); ok {
+		d.failWithin(at, bad.At, bad.Hint, shorten(bad.Input)+" "+bad.Message)
+		return
 	}
 	d.fail(at.node, hint, "%s: %s", at.path, message)
 }

@@ -40,9 +40,11 @@ func prefixed(prefix string, keys []string) []string {
 // Each key has a heading in the section of its file, and each heading is a key.
 func TestDocHasEveryKey(t *testing.T) {
 	limits := prefixed("limits.", limitsSchema().keys())
+	network := slices.Concat(prefixed("network.", networkSchema().keys()), prefixed("network.limits.", networkLimitsSchema().keys()))
 	for file, want := range map[string][]string{
-		AgentFile:  slices.Concat(agentSchema().keys(), prefixed("mounts[].", mountSchema().keys()), limits),
-		GlobalFile: slices.Concat(globalSchema().keys(), prefixed("detach.", detachSchema().keys()), limits),
+		AgentFile: slices.Concat(agentSchema().keys(), prefixed("mounts[].", mountSchema().keys()), limits, network),
+		GlobalFile: slices.Concat(globalSchema().keys(), prefixed("detach.", detachSchema().keys()), limits,
+			prefixed("network.", globalNetworkSchema().keys()), prefixed("egress.", egressSchema().keys())),
 	} {
 		section := docSection(t, file)
 		var got []string
@@ -102,6 +104,7 @@ func TestDocBounds(t *testing.T) {
 		fmt.Sprintf("From %d to %d.", MinPIDs, MaxPIDs),
 		fmt.Sprintf("`%v` to `%v`, default `%v`", MinStopWindow, MaxStopWindow, DefaultGlobal().Detach.StopWindow),
 		fmt.Sprintf("Default: `%v`", DefaultGlobal().Detach.Keys),
+		fmt.Sprintf("From 1 to %d.", int64(MaxRequests)),
 		fmt.Sprintf("at most %d. The first cannot be `ctrl-[`", maxKeys),
 	} {
 		if !strings.Contains(string(page), want) {

@@ -3,11 +3,14 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"moat/internal/policy"
 )
 
 func TestParseEveryKey(t *testing.T) {
@@ -85,6 +88,81 @@ func TestParseSmallFiles(t *testing.T) {
 	}
 }
 
+func TestParseNetwork(t *testing.T) {
+	const text = `network:
+  policy: strict
+  allow: [example.com, "*.example.com:8443"]
+  deny: []
+  rules:
+    b.example: [deny DELETE /**]
+    a.example: ["allow GET /x", "allow PUT /y"]
+  host: [5432, 8080]
+  limits: {bytes: 1g, requests: 100}
+  dns: [9.9.9.9, "[::1]:5353", 10.0.0.1:54]
+  capture: bodies
+grants: [github, "ssh:example.com"]
+`
+	agent, err := Parse("agent.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Network{
+		Policy: policy.Strict, Allow: []string{"example.com", "*.example.com:8443"}, Deny: []string{},
+		Rules: []policy.HostRules{{Host: "b.example", Rules: []string{"deny DELETE /**"}}, {Host: "a.example", Rules: []string{"allow GET /x", "allow PUT /y"}}},
+		Host:  []int{5432, 8080}, Limits: policy.Limits{Bytes: 1 << 30, Requests: 100}, Capture: CaptureBodies,
+		DNS: []netip.AddrPort{netip.MustParseAddrPort("9.9.9.9:53"), netip.MustParseAddrPort("[::1]:5353"), netip.MustParseAddrPort("10.0.0.1:54")},
+	}
+	if diff := cmp.Diff(want, agent.Network, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"github", "ssh:example.com"}, agent.Grants); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if at := agent.Positions["network.rules.a.example[1]"]; at.Line != 7 || at.Column != 33 {
+		t.Errorf("a rule is at %v", at)
+	}
+	grant := []policy.GrantHosts{{Name: "github", Hosts: []string{"github.com"}}}
+	compiled, problems := policy.Compile(agent.Network.PolicyConfig(policy.Permissive, grant))
+	if compiled == nil || compiled.Config().Mode != policy.Strict || len(compiled.Config().Grants) != 1 {
+		t.Errorf("policy: %+v, %v", compiled, problems)
+	}
+	var silent Network
+	if c := silent.PolicyConfig(policy.Strict, nil); c.Mode != policy.Strict {
+		t.Errorf("a file that does not choose a policy gets %q", c.Mode)
+	}
+}
+
+func TestParseEgress(t *testing.T) {
+	const text = `network: {policy: strict}
+egress:
+  hosts: {"api.example.test:443": "127.0.0.1:9443", api.example.test: "[::1]"}
+  ca_files: [/etc/ca.pem, ~/ca.pem]
+  upstream_proxy: http://me:secret@proxy.test:3128
+`
+	global, err := ParseGlobal("config.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"api.example.test:443": "127.0.0.1:9443", "api.example.test": "[::1]"}
+	if diff := cmp.Diff(want, global.Egress.Hosts); diff != "" || global.Policy != policy.Strict {
+		t.Errorf("policy %q, hosts (-want +got):\n%s", global.Policy, diff)
+	}
+	if len(global.Egress.CAFiles) != 2 || global.Egress.UpstreamProxy.Host != "proxy.test:3128" || global.Egress.UpstreamProxy.User.Username() != "me" {
+		t.Errorf("egress: %+v", global.Egress)
+	}
+}
+
+// A password must not be shown because the rest of its line is wrong.
+func TestProxyPasswordIsNotShown(t *testing.T) {
+	for _, bad := range []string{"http://me:hunter2@proxy", "https://me:hunter2@proxy:1", "http://me:hunter2@proxy:1/x", "http://me:hunter2@[:1", "me:hunter2@proxy:1"} {
+		_, err := ParseGlobal("config.yaml", []byte("egress: {upstream_proxy: \""+bad+"\"}\n"))
+		report, ok := errors.AsType[*Error](err)
+		if !ok || strings.Contains(report.Detail(), "hunter2") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
 func TestParseGlobal(t *testing.T) {
 	got, err := ParseGlobal("config.yaml", []byte("detach: {keys: 'ctrl-p,q', stop_window: 500ms}\nruntime: docker\nlimits: {memory: 2g}\n"))
 	if err != nil {
@@ -150,6 +228,10 @@ func TestParseIsBounded(t *testing.T) {
 	for name, text := range map[string]string{
 		"many tools":     tools.String(),
 		"languages":      fill("runtime: {", "node: 20, ") + "}",
+		"bad hosts":      fill("network: {allow: [", "a*,") + "]}",
+		"bad rules":      fill("network: {rules: {a: [", "x,") + "]}}",
+		"rule hosts":     fill("network: {rules: {", "a: [],") + "}}",
+		"bad grants":     fill("grants: [", "A,") + "]",
 		"too large":      fill("", "a: 1\n") + strings.Repeat("\n", 10),
 		"billion laughs": laughs.String(),
 		"unknown keys":   fill("", "a: 1\n"),
@@ -201,6 +283,8 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("a: &a [x]\nb: [*a, *a]\n<<: *a\n"))
 	f.Add([]byte("env:\n\tA: \"\\ud800\\0\"\n"))
 	f.Add([]byte("mounts:\n- {source: a, target: /b}\n- a:/b\nruntime: {node: 20}\n"))
+	f.Add([]byte("network: {policy: strict, allow: ['*.a:1'], rules: {a: [allow GET /**]}, host: [1], limits: {bytes: 1}, dns: [::1], capture: none}\ngrants: [a:b]\n"))
+	f.Add([]byte("network: {policy: strict}\negress: {hosts: {a:1: '[::1]:2'}, ca_files: [/a], upstream_proxy: http://a:1}\n"))
 	f.Add([]byte("? [a]\n: !!binary b\n---\n...\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		_, globalErr := ParseGlobal("config.yaml", data)
@@ -217,6 +301,9 @@ func FuzzParse(f *testing.F) {
 			if got, err := ParseEnv(v.Name+"="+v.Value, nil); err != nil || got != v {
 				t.Errorf("a flag does not accept variable %q: %v", v, err)
 			}
+		}
+		if p, problems := policy.Compile(agent.Network.PolicyConfig("", nil)); p == nil {
+			t.Errorf("accepted a network that policy refuses: %v", problems)
 		}
 		for _, m := range agent.Mounts {
 			if err := m.check(); err != nil {

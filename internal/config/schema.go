@@ -14,9 +14,9 @@ import (
 // not know how to honour. A key moves from here into a schema.
 func laterKeys(file string) []string {
 	if file == GlobalFile {
-		return []string{"egress", "network", "proxy"}
+		return []string{"proxy"}
 	}
-	return []string{"claude", "dependencies", "grants", "hooks", "image", "network", "ports", "secrets"}
+	return []string{"claude", "dependencies", "hooks", "image", "ports", "secrets"}
 }
 
 func agentSchema() schema[Agent] {
@@ -34,6 +34,8 @@ func agentSchema() schema[Agent] {
 			{"tools", func(d *decoder, at item, a *Agent) { a.Tools = d.tools(at) }},
 			{"runtime", func(d *decoder, at item, a *Agent) { a.Runtime = d.runtime(at) }},
 			{"limits", func(d *decoder, at item, a *Agent) { readMapping(d, limitsSchema(), at, &a.Limits) }},
+			{"network", func(d *decoder, at item, a *Agent) { a.Network = d.network(at, networkSchema()) }},
+			{"grants", func(d *decoder, at item, a *Agent) { a.Grants = d.grants(at) }},
 		},
 	}
 }
@@ -46,6 +48,8 @@ func globalSchema() schema[Global] {
 			{"detach", func(d *decoder, at item, g *Global) { readMapping(d, detachSchema(), at, &g.Detach) }},
 			{"runtime", func(d *decoder, at item, g *Global) { g.Runtime = d.runtime(at) }},
 			{"limits", func(d *decoder, at item, g *Global) { readMapping(d, limitsSchema(), at, &g.Limits) }},
+			{"network", func(d *decoder, at item, g *Global) { g.Policy = d.network(at, globalNetworkSchema()).Policy }},
+			{"egress", func(d *decoder, at item, g *Global) { readMapping(d, egressSchema(), at, &g.Egress) }},
 		},
 	}
 }
@@ -77,6 +81,8 @@ func elsewhereThanAgent(key string) string {
 	switch {
 	case slices.Contains(limitsSchema().keys(), key):
 		return "write it in limits"
+	case key == "policy" || key == "allow" || key == "deny" || key == "rules":
+		return "write it in network"
 	case key == "detach" || key == "egress":
 		return "it belongs in " + GlobalFile + " of moat's home"
 	}
@@ -89,6 +95,8 @@ func elsewhereThanGlobal(key string) string {
 		return "write it in limits"
 	case slices.Contains(detachSchema().keys(), key):
 		return "write it in detach"
+	case slices.Contains(egressSchema().keys(), key):
+		return "write it in egress"
 	case slices.Contains(agentSchema().keys(), key):
 		return "it belongs in the " + AgentFile + " of a workspace"
 	}

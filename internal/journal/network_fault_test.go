@@ -65,7 +65,7 @@ func TestNetworkWaitsForRoom(t *testing.T) {
 				recorded.Add(1)
 			}
 		})
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) // sleep: synctest's clock
 		synctest.Wait()
 		if got := recorded.Load(); got == 0 || got > 12 {
 			t.Errorf("%d records of 200 KiB were taken while none could be written", got)
@@ -130,15 +130,15 @@ func TestNetworkSyncsAreGrouped(t *testing.T) {
 		n := newNetwork(f, 0, 0, nil)
 		for range 100 {
 			n.End(request("a.example"))
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) // sleep: synctest's clock
 		}
-		time.Sleep(syncEvery)
+		time.Sleep(syncEvery) // sleep: synctest's clock
 		synctest.Wait()
 		if got := f.syncs.Load(); got < 5 || got > 6 {
 			t.Errorf("%d syncs in a second of news", got)
 		}
 		before := f.syncs.Load()
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) // sleep: synctest's clock
 		synctest.Wait()
 		if got := f.syncs.Load(); got != before {
 			t.Errorf("%d syncs without news", got-before)
