@@ -2,7 +2,6 @@ package config
 
 import (
 	"net/netip"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -221,7 +220,7 @@ func (n *networkDraft) dns(d *decoder, at item) {
 // parsePort reads a port of this machine.
 func parsePort(text string) (int, error) {
 	const hint = "a port is a number from 1 to 65535"
-	if !regexp.MustCompile(`^-?\d+$`).MatchString(text) {
+	if strings.Trim(strings.TrimPrefix(text, "-"), "0123456789") != "" {
 		return 0, badValue(hint, "%s is not a port", shorten(text))
 	}
 	port, err := strconv.ParseUint(text, 10, 16)
@@ -298,9 +297,15 @@ func (d *decoder) grants(at item) []string {
 // ParseGrant accepts what can be the name of a grant: a provider, or a provider and what it is for, as in ssh:host.
 // Whether there is such a provider is not looked at.
 func ParseGrant(text string) (string, error) {
-	form := regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}(:[A-Za-z0-9][A-Za-z0-9._:,/@-]{0,254})?$`)
-	if !form.MatchString(text) {
+	const small, digits, large = "abcdefghijklmnopqrstuvwxyz", "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	provider, about, hasAbout := strings.Cut(text, ":")
+	if !word(provider, small+digits, "_-", 63) || hasAbout && !word(about, small+digits+large, "._:,/@-", 255) {
 		return "", badValue(`write a name such as "github" or "ssh:example.com"`, "%s is not the name of a grant", shorten(text))
 	}
 	return text, nil
+}
+
+// word reports whether text has 1 to most bytes out of letters and, but for the first, others.
+func word(text, letters, others string, most int) bool {
+	return text != "" && len(text) <= most && strings.IndexByte(letters, text[0]) >= 0 && strings.Trim(text, letters+others) == ""
 }

@@ -212,7 +212,7 @@ func TestLaterKeysAreRefused(t *testing.T) {
 // expands or nests must not cost more than one that does not.
 func TestParseIsBounded(t *testing.T) {
 	fill := func(head, part string) string {
-		return head + strings.Repeat(part, (MaxFileBytes-len(head))/len(part))
+		return head + strings.Repeat(part, (MaxFileBytes-len(head)-len("]}}"))/len(part))
 	}
 	var laughs strings.Builder
 	laughs.WriteString("a0: &a0 [x, x, x, x, x, x, x, x, x]\n")
