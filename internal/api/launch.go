@@ -21,6 +21,8 @@ type Launch struct {
 type Start struct {
 	Env  []string `json:"env"`           // KEY=value, the command's whole environment
 	Size Size     `json:"size,omitzero"` // of the terminal, if the plan wants one
+
+	UpstreamProxy string `json:"upstream_proxy,omitempty"` // the plan's, with its password
 }
 
 // Ready is the outcome of a start or an adoption.

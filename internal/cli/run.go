@@ -141,6 +141,9 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 		return err
 	}
 	start := &api.Start{Env: env, Size: app.size()}
+	if proxy := global.Egress.UpstreamProxy; proxy != nil {
+		start.UpstreamProxy = proxy.String()
+	}
 	s.home, s.window = home, window
 	s.manner = manner{forward: p.Stdin, keys: keys}
 	return app.launch(c.Context(), s, api.Launch{Home: home.Path(), Plan: &p, Start: start}, o.detach)

@@ -24,6 +24,7 @@ type Asked struct {
 	Env         []config.Var
 	Mounts      []config.Mount
 	Limits      config.Limits
+	Grants      []string // added to agent.yaml's
 }
 
 // Facts is what the host is like.
@@ -88,7 +89,8 @@ func Make(asked Asked, agent *config.Agent, global *config.Global, facts Facts) 
 		Mounts:      mounts(asked, agent, facts.Home),
 		Tools:       facts.Tools,
 		Limits:      limits(asked.Limits, agent.Limits, global.Limits),
-		Network:     &Network{Policy: string(policy.Permissive), Capture: "none"},
+		Network:     network(agent, global, facts.Home),
+		Grants:      slices.Concat(agent.Grants, asked.Grants),
 	}
 	values := make([]string, 0, len(env))
 	for _, name := range p.EnvNames {
@@ -131,6 +133,30 @@ func mounts(asked Asked, agent *config.Agent, home string) []sandbox.Mount {
 		out = append(out, mount)
 	}
 	return out
+}
+
+// network joins what the workspace asks for with how the person's machine reaches the world.
+func network(agent *config.Agent, global *config.Global, home string) *Network {
+	n := &Network{
+		Policy:    cmp.Or(string(agent.Network.Policy), string(global.Policy), string(policy.Permissive)),
+		Allow:     agent.Network.Allow,
+		Deny:      agent.Network.Deny,
+		Rules:     agent.Network.Rules,
+		HostPorts: agent.Network.Host,
+		Limits:    agent.Network.Limits,
+		Capture:   cmp.Or(agent.Network.Capture, config.CaptureNone),
+		Hosts:     global.Egress.Hosts,
+	}
+	for _, server := range agent.Network.DNS {
+		n.DNS = append(n.DNS, server.String())
+	}
+	for _, file := range global.Egress.CAFiles {
+		n.CAFiles = append(n.CAFiles, config.ResolvePath(file, "/", home))
+	}
+	if proxy := global.Egress.UpstreamProxy; proxy != nil {
+		n.UpstreamProxy = proxy.Redacted()
+	}
+	return n
 }
 
 // limits takes each limit from the first source that has it.

@@ -13,9 +13,9 @@ type Network struct {
 	DNS       []string           `json:"dns"`     // resolvers; empty: the system's
 	Capture   string             `json:"capture"` // none, headers or bodies
 
-	Hosts         map[string]string `json:"hosts"`    // where names are dialled: name[:port] → address:port
-	CAFiles       []string          `json:"ca_files"` // trusted for upstreams besides the system's roots
-	UpstreamProxy string            `json:"upstream_proxy,omitempty"`
+	Hosts         map[string]string `json:"hosts"`                    // where names are dialled: name[:port] → address:port
+	CAFiles       []string          `json:"ca_files"`                 // trusted for upstreams besides the system's roots
+	UpstreamProxy string            `json:"upstream_proxy,omitempty"` // without its password
 }
 
 // Config is the policy that the plan asks for, with the hosts of grants.

@@ -89,6 +89,9 @@ func (n *network) assemble(s *supervisor, want plan.Network, roots *x509.CertPoo
 		}
 		way.Resolver = servers.Resolver()
 	}
+	if s.Start != nil && s.Start.UpstreamProxy != "" {
+		want.UpstreamProxy = s.Start.UpstreamProxy
+	}
 	if want.UpstreamProxy != "" {
 		if way.Proxy, err = url.Parse(want.UpstreamProxy); err != nil {
 			return errors.New("egress.upstream_proxy is not a URL")
@@ -166,31 +169,33 @@ func hostRoots() []byte {
 	return nil
 }
 
-// writeRoots writes what the sandbox trusts, and returns what is trusted outside.
+// writeRoots writes what the sandbox trusts, and returns what is trusted outside: both know the person's own authorities,
+// because connections that are not looked into show the sandbox the upstream's certificate.
 func (s *supervisor) writeRoots(a *ca.Authority, caFiles []string) (*x509.CertPool, error) {
-	system := hostRoots()
-	for name, data := range map[string][]byte{trustFile: a.Bundle(system), rootFile: a.RootPEM()} {
-		if err := atomicfile.Write(s.dir, name, data, 0o600); err != nil {
-			return nil, fmt.Errorf("write the roots that the sandbox trusts: %w", err)
+	trusted := hostRoots()
+	var outside *x509.CertPool
+	if len(caFiles) > 0 {
+		var err error
+		if outside, err = x509.SystemCertPool(); err != nil {
+			outside = x509.NewCertPool()
 		}
-	}
-	if len(caFiles) == 0 {
-		return nil, nil
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
 	}
 	for _, file := range caFiles {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("egress.ca_files: %w", err)
 		}
-		if !pool.AppendCertsFromPEM(data) {
+		if !outside.AppendCertsFromPEM(data) {
 			return nil, fmt.Errorf("egress.ca_files: there is no certificate in %s", file)
 		}
+		trusted = append(append(trusted, '\n'), data...)
 	}
-	return pool, nil
+	for name, data := range map[string][]byte{trustFile: a.Bundle(trusted), rootFile: a.RootPEM()} {
+		if err := atomicfile.Write(s.dir, name, data, 0o600); err != nil {
+			return nil, fmt.Errorf("write the roots that the sandbox trusts: %w", err)
+		}
+	}
+	return outside, nil
 }
 
 // refused tells the clients of something that policy did not allow, once for each rule and host.

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// lab is moat with a network to reach: servers on this machine that answer to names of the world.
+type lab struct {
+	t       *testing.T
+	bin     string
+	project string
+	env     []string
+}
+
+// newLab starts the servers and writes the configuration that leads there. Agent is the text of agent.yaml.
+func newLab(t *testing.T, agent string) *lab {
+	t.Helper()
+	bin, _ := prepare(t)
+	dir := t.TempDir()
+	l := &lab{t: t, bin: filepath.Join(bin, "moat"), project: filepath.Join(dir, "project")}
+	home := filepath.Join(dir, "moat")
+	l.env = []string{"HOME=" + filepath.Join(dir, "home"), "MOAT_HOME=" + home, "PATH=" + bin + ":/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"}
+
+	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "%s %s %s from %s\n", r.Proto, r.Method, r.URL.Path, r.Host)
+	})
+	secure := httptest.NewUnstartedServer(answer)
+	secure.EnableHTTP2 = true
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	plain := httptest.NewServer(answer)
+	t.Cleanup(plain.Close)
+
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})
+	pin := func(s *httptest.Server) string { return s.Listener.Addr().(*net.TCPAddr).String() }
+	global := fmt.Sprintf(`egress:
+  hosts:
+    "example.com:443": %q
+    "example.com:80": %q
+    "ruled.example.com:443": %q
+  ca_files: [%q]
+`, pin(secure), pin(plain), pin(secure), filepath.Join(home, "upstream.pem"))
+	for name, data := range map[string]string{
+		filepath.Join(home, "config.yaml"):       global,
+		filepath.Join(home, "upstream.pem"):      string(ca),
+		filepath.Join(l.project, "agent.yaml"):   agent,
+		filepath.Join(dir, "home", ".dont-mind"): "",
+	} {
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { l.moat("destroy", "-f", "lab") })
+	return l
+}
+
+// moat runs a moat command in the project and returns what it printed, and its exit code.
+func (l *lab) moat(args ...string) (string, int) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, l.bin, args...)
+	cmd.Dir, cmd.Env = l.project, l.env
+	var errout strings.Builder
+	cmd.Stderr = &errout
+	out, err := cmd.Output()
+	if err != nil && cmd.ProcessState == nil {
+		l.t.Errorf("moat %q: %v", args, err)
+		return "", -1
+	}
+	if errout.Len() > 0 {
+		l.t.Logf("moat %q: %s", args, errout.String())
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// inside runs a shell script in the lab's run.
+func (l *lab) inside(script string) (string, int) {
+	return l.moat("exec", "lab", "--", "sh", "-c", script)
+}
+
+const strictAgent = `command: [sleep, "1000"]
+network:
+  policy: strict
+  allow: [example.com, ruled.example.com]
+  rules:
+    ruled.example.com: ["allow GET /public/**"]
+`
+
+// TestNetwork reaches out of a strict run in the ways that programs do, before and after its supervisor was killed.
+func TestNetwork(t *testing.T) {
+	l := newLab(t, strictAgent)
+	if out, code := l.moat("run", "-d", "-n", "lab"); code != 0 {
+		t.Fatalf("run: exit code %d, %s", code, out)
+	}
+	l.reachOut(t)
+	l.killSupervisor(t)
+	l.reachOut(t) // programs that trusted the first supervisor's authority trust its successor's
+	l.widen(t)
+	l.records(t)
+}
+
+func (l *lab) reachOut(t *testing.T) {
+	t.Helper()
+	const direct = `env -u http_proxy -u https_proxy -u all_proxy -u HTTP_PROXY -u HTTPS_PROXY -u ALL_PROXY `
+	for _, c := range []struct{ script, want string }{
+		{`curl -sS -m 20 https://example.com/a`, "HTTP/2.0 GET /a from example.com\n"},
+		{direct + `curl -sS -m 20 https://example.com/a`, "HTTP/2.0 GET /a from example.com\n"},
+		{direct + `curl -sS -m 20 --http1.1 http://example.com/b`, "HTTP/1.1 GET /b from example.com\n"},
+		{`curl -sS -m 20 http://example.com/b`, "HTTP/1.1 GET /b from example.com\n"},
+		{direct + `curl -sS -m 20 https://ruled.example.com/public/x`, "HTTP/2.0 GET /public/x from ruled.example.com\n"},
+		{direct + `curl -s -m 20 -o /dev/null -w "%{http_code}" https://ruled.example.com/private`, "403"},
+		{direct + `curl -s -m 20 -o /dev/null -w "%{http_code}" -X POST https://ruled.example.com/public/x`, "403"},
+		{direct + `curl -s -m 20 -o /dev/null -w "%{http_code}" http://denied.example/`, "407"},
+		{`curl -s -m 20 -o /dev/null -w "%{http_code}" http://denied.example/`, "407"},
+		{direct + `curl -s -m 20 http://169.254.169.254/latest | grep -c "blocked by network policy"`, "1\n"},
+		{direct + `curl -s -m 20 http://127.0.0.1:1/ ; echo $?`, "7\n"},
+	} {
+		got, code := l.inside(c.script)
+		if got != c.want {
+			t.Errorf("%s: exit code %d, %q, want %q", strings.TrimPrefix(c.script, direct), code, got, c.want)
+		}
+	}
+}
+
+// killSupervisor kills the run's supervisor; its guard starts another one.
+func (l *lab) killSupervisor(t *testing.T) {
+	t.Helper()
+	out, _ := l.moat("list", "--json")
+	var runs []struct{ ID string }
+	if err := json.Unmarshal([]byte(out), &runs); err != nil || len(runs) != 1 {
+		t.Fatalf("%v, %s", err, out)
+	}
+	pids, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range pids {
+		line, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(string(line), "supervise\x00"+runs[0].ID) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Fatal("there is no supervisor")
+}
+
+// widen allows a further host while the run lives.
+func (l *lab) widen(t *testing.T) {
+	t.Helper()
+	const ask = `curl -s -m 20 -o /dev/null -w "%{http_code}" http://later.example/`
+	if got, _ := l.inside(ask); got != "407" {
+		t.Errorf("before it is allowed: %q", got)
+	}
+	if _, code := l.moat("policy", "allow", "lab", "later.example"); code != 0 {
+		t.Errorf("policy allow: exit code %d", code)
+	}
+	if got, _ := l.inside(ask); got == "407" { // there is no such host, which is another answer
+		t.Errorf("after it was allowed: %q", got)
+	}
+	if _, code := l.moat("policy", "allow", "lab", "a*.example"); code != 2 {
+		t.Errorf("a pattern that is none: exit code %d, want 2", code)
+	}
+}
+
+// records looks for what was done in the record of the network.
+func (l *lab) records(t *testing.T) {
+	t.Helper()
+	out, code := l.moat("trace", "--network", "--json", "lab")
+	if code != 0 {
+		t.Fatalf("trace: exit code %d", code)
+	}
+	var records []struct {
+		Kind, Host, URL, Decision, Rule, Method string
+		Status                                  *int
+	}
+	if err := json.Unmarshal([]byte(out), &records); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, r := range records {
+		status := 0
+		if r.Status != nil {
+			status = *r.Status
+		}
+		seen[fmt.Sprint(r.Kind, " ", r.Method, " ", r.URL, " ", r.Decision, " ", status)] = true
+	}
+	for _, want := range []string{
+		"http GET https://ruled.example.com/public/x allow 200",
+		"http GET https://ruled.example.com/private deny 403",
+		"http GET http://example.com/b allow 200",
+		"http GET http://denied.example/ deny 407",
+	} {
+		if !seen[want] {
+			t.Errorf("%q is not on record; there are %v", want, seen)
+		}
+	}
+}
