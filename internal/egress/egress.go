@@ -21,7 +21,8 @@
 //
 // A connection that is passed through is judged by its name and port alone: what a client says inside of its own TLS,
 // also by way of an encrypted ClientHello, is between it and the servers of that name. Where that matters, rules for the
-// host have it looked into.
+// host have it looked into. Rules are about names: under a policy that allows addresses at large a host can be reached by
+// its address, without its name, its rules and its credential.
 //
 // Protocols in which the server speaks first have no first bytes to look at. There the outside is dialled after a short
 // silence and what the server says is passed on, but the client's first bytes are looked at all the same before they

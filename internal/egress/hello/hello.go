@@ -26,10 +26,6 @@ type Hello struct {
 	ServerName string
 	// HasServerName tells an absent indication from others; it is never present and empty.
 	HasServerName bool
-	// ECH says that an encrypted ClientHello (RFC 9849), or what looks like one, is there too.
-	ECH bool
-	// ALPN is what the client can speak inside.
-	ALPN []string
 }
 
 // Numbers of the TLS registries.
@@ -37,8 +33,6 @@ const (
 	recordHandshake    = 22
 	messageClientHello = 1
 	extServerName      = 0
-	extALPN            = 16
-	extECH             = 0xfe0d
 	nameTypeHost       = 0
 	maxRecord          = 1 << 14
 	maxExtensions      = 256
@@ -135,41 +129,18 @@ func parseMessage(body []byte) (h Hello, ok bool) {
 	var seen []int
 	for !extensions.done() && !extensions.failed {
 		kind, data := extensions.number(2), extensions.list(2)
-		if extensions.failed || slices.Contains(seen, kind) || len(seen) >= maxExtensions || !h.extension(kind, data) {
+		if extensions.failed || slices.Contains(seen, kind) || len(seen) >= maxExtensions {
 			return h, false
 		}
 		seen = append(seen, kind)
+		if kind != extServerName {
+			continue
+		}
+		if h.ServerName, h.HasServerName = serverName(data); !h.HasServerName {
+			return h, false
+		}
 	}
 	return h, !extensions.failed
-}
-
-func (h *Hello) extension(kind int, data []byte) (ok bool) {
-	switch kind {
-	case extServerName:
-		h.ServerName, ok = serverName(data)
-		h.HasServerName = ok
-		return ok
-	case extALPN:
-		h.ALPN, ok = protocols(data)
-		return ok
-	case extECH:
-		h.ECH = true
-	}
-	return true
-}
-
-// protocols reads a list of names that are not empty (RFC 7301 section 3.1).
-func protocols(data []byte) (names []string, ok bool) {
-	f := &fields{rest: data}
-	list := &fields{rest: f.list(2)}
-	for !list.done() && !list.failed {
-		name := list.list(1)
-		if len(name) == 0 {
-			return nil, false
-		}
-		names = append(names, string(name))
-	}
-	return names, f.done() && len(names) > 0 && !list.failed
 }
 
 // serverName reads a list of exactly one name: nobody sends more, and servers do not agree which one counts.
