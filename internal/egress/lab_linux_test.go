@@ -43,9 +43,7 @@ type inside struct {
 // newInside makes the namespace on a thread of its own, which ends with the test and takes the namespace with it.
 func newInside(t testing.TB) *inside {
 	t.Helper()
-	if os.Getenv(inLab) == "" {
-		t.Skip("needs root: network namespaces and nftables")
-	}
+	needLab(t)
 	in := &inside{do: make(chan func()), resolv: filepath.Join(t.TempDir(), "resolv.conf")}
 	if err := os.WriteFile(in.resolv, []byte("nameserver 198.51.100.53\noptions timeout:2 attempts:1\n"), 0o644); err != nil {
 		t.Fatal(err)

@@ -58,7 +58,7 @@ func TestProbesOfAddresses(t *testing.T) {
 	l.setPolicy(t, policy.Config{Mode: policy.Permissive})
 	for addr, rule := range map[string]string{
 		"169.254.169.254:80": "metadata", "10.0.0.1:443": "private", "192.168.1.1:22": "private", "100.100.100.200:80": "metadata",
-		"198.18.200.200:443": "made-up", "[fd6d:6f61:7400::5:5]:443": "made-up", "[fe80::1]:443": "", "[fd00:ec2::254]:80": "metadata", "224.0.0.1:443": "",
+		"198.18.200.200:443": "made-up", "[fd6d:6f61:7400::5:5]:443": "made-up", "[fd00:ec2::254]:80": "metadata",
 		"127.0.0.1:15001": "loop", "[::ffff:10.0.0.1]:443": "private", "[64:ff9b::7f00:1]:443": "NAT64", "0.0.0.0:15001": "loop",
 	} {
 		conn, err := l.tryDial("tcp", addr)

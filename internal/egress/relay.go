@@ -17,6 +17,7 @@ const (
 	bulkChunk   = 16 << 20        // how much is copied between two looks at the limits
 	bulkTime    = time.Second     // and for how long
 	bufferSize  = 64 << 10
+	maxBulk     = 64 // directions that hold a pipe at the same time: more descriptors, no more speed
 )
 
 var (
@@ -30,11 +31,12 @@ var (
 type relay struct {
 	client, server net.Conn
 	meter          *Meter
-	host           policy.Host  // whose bytes are counted
-	in, out        atomic.Int64 // bytes to the client, to the server
-	moved          atomic.Int64 // when something did, in Unix nanoseconds
-	half           atomic.Bool  // one side has finished
-	stop           atomic.Bool  // see halt
+	host           policy.Host   // whose bytes are counted
+	pipes          chan struct{} // a place for each pipe of all relays
+	in, out        atomic.Int64  // bytes to the client, to the server
+	moved          atomic.Int64  // when something did, in Unix nanoseconds
+	half           atomic.Bool   // one side has finished
+	stop           atomic.Bool   // see halt
 }
 
 // run returns when both directions have ended, with the first thing that went wrong. Both connections are of no use
@@ -87,48 +89,118 @@ func (r *relay) direction(dst, src net.Conn, total *atomic.Int64) error {
 // copy copies until the end of src. Small pieces go through a buffer that is taken only when there is something to read;
 // where much comes at once the kernel does it (splice(2)), which needs a pipe for as long as it goes on.
 func (r *relay) copy(dst, src net.Conn, total *atomic.Int64) error {
-	var source reader
-	for bulk := false; ; {
-		var n int64
-		var err error
-		if bulk {
-			n, err = splice(dst, src, min(bulkChunk, r.meter.left(r.host)))
-		} else if err = src.SetReadDeadline(time.Now().Add(r.patience())); err == nil && !r.stop.Load() {
-			n, err = source.pass(dst, src)
-		}
-		if n == 0 && r.stop.Load() {
+	source := newReader(src)
+	bulk := false
+	defer func() { r.setBulk(bulk, false) }()
+	for {
+		if r.stop.Load() {
 			return errHalt
 		}
-		if n > 0 {
-			total.Add(n)
-			r.moved.Store(time.Now().UnixNano())
-			if !r.meter.Bytes(r.host, n).Allow {
-				return errLimit
-			}
+		n, err := 0, error(nil)
+		if bulk {
+			n, err = r.bulk(dst, src, total)
+		} else {
+			n, err = r.piece(dst, source, total)
 		}
 		switch {
 		case err == nil:
-			bulk = bulk || n == bufferSize
+			bulk = r.setBulk(bulk, bulk || n == bufferSize)
 		case errors.Is(err, io.EOF):
 			return nil
 		case !timeout(err):
 			return err
 		case bulk:
-			bulk = n > 0
-		case time.Since(time.Unix(0, r.moved.Load())) >= r.patience():
+			bulk = r.setBulk(bulk, n > 0)
+		case !r.stop.Load() && time.Since(time.Unix(0, r.moved.Load())) >= r.patience():
 			return errIdle
 		}
 	}
 }
 
-// halt ends the one direction that runs, which reads from src, if nothing came that way; otherwise it goes on.
-func (r *relay) halt(src net.Conn, ended <-chan error) bool {
-	if r.in.Load() > 0 {
-		return false
+// setBulk takes or gives back a place for a pipe, and says whether there is one now.
+func (r *relay) setBulk(have, want bool) bool {
+	switch {
+	case have && !want:
+		<-r.pipes
+	case want && !have:
+		select {
+		case r.pipes <- struct{}{}:
+		default:
+			return false
+		}
 	}
+	return want
+}
+
+// piece copies what comes next. It is counted before it is sent: who sees it can rely on that.
+func (r *relay) piece(dst net.Conn, source *reader, total *atomic.Int64) (int, error) {
+	if err := source.conn.SetReadDeadline(time.Now().Add(r.patience())); err != nil || r.stop.Load() {
+		return 0, err
+	}
+	buf, err := source.read()
+	if len(buf) == 0 {
+		return 0, err
+	}
+	defer source.release()
+	if err := r.moves(int64(len(buf)), total); err != nil {
+		return 0, err
+	}
+	return dst.Write(buf)
+}
+
+// bulk copies one chunk. The error is io.EOF at the end, and a timeout when nothing more came in time.
+func (r *relay) bulk(dst, src net.Conn, total *atomic.Int64) (int, error) {
+	if err := src.SetReadDeadline(time.Now().Add(bulkTime)); err != nil {
+		return 0, err
+	}
+	chunk := min(bulkChunk, r.meter.left(r.host))
+	n, err := io.Copy(dst, &io.LimitedReader{R: src, N: chunk})
+	if err == nil && n < chunk {
+		err = io.EOF
+	}
+	if limit := r.moves(n, total); limit != nil && !errors.Is(err, io.EOF) {
+		err = limit
+	}
+	return int(n), err
+}
+
+// moves counts bytes.
+func (r *relay) moves(n int64, total *atomic.Int64) error {
+	if n == 0 {
+		return nil
+	}
+	total.Add(n)
+	r.moved.Store(time.Now().UnixNano())
+	if !r.meter.Bytes(r.host, n).Allow {
+		return errLimit
+	}
+	return nil
+}
+
+// listen starts the direction from the server alone.
+func (r *relay) listen() <-chan error {
+	ended := make(chan error, 1)
+	go func() { ended <- r.direction(r.client, r.server, &r.in) }()
+	return ended
+}
+
+// halt ends the direction that listen started if nothing came that way. Otherwise it goes on; its end comes by the
+// channel that is returned.
+func (r *relay) halt(ended <-chan error) (<-chan error, bool) {
 	r.stop.Store(true)
-	_ = src.SetReadDeadline(time.Unix(1, 0))
-	return errors.Is(<-ended, errHalt) && r.in.Load() == 0
+	_ = r.server.SetReadDeadline(time.Unix(1, 0))
+	err := <-ended
+	halted := errors.Is(err, errHalt)
+	if halted && r.in.Load() == 0 {
+		return nil, true
+	}
+	r.stop.Store(false)
+	if halted {
+		return r.listen(), false
+	}
+	again := make(chan error, 1)
+	again <- err
+	return again, false
 }
 
 func (r *relay) patience() time.Duration {
@@ -138,33 +210,10 @@ func (r *relay) patience() time.Duration {
 	return idleLimit
 }
 
-// splice copies one chunk. The error is io.EOF at the end, and a timeout when nothing more came in time.
-func splice(dst, src net.Conn, chunk int64) (int64, error) {
-	if err := src.SetReadDeadline(time.Now().Add(bulkTime)); err != nil {
-		return 0, err
-	}
-	n, err := io.Copy(dst, &io.LimitedReader{R: src, N: chunk})
-	if err == nil && n < chunk {
-		err = io.EOF
-	}
-	return n, err
-}
-
 // closeWrite sends an end of stream. A connection that cannot do that stays open.
 func closeWrite(conn net.Conn) error {
 	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
 	return nil
-}
-
-// passPlain is reader.pass for what is no socket: it holds a buffer while it waits.
-func passPlain(dst, src net.Conn) (int64, error) {
-	buf := make([]byte, 4<<10)
-	n, err := src.Read(buf)
-	if n == 0 {
-		return 0, err
-	}
-	written, err := dst.Write(buf[:n])
-	return int64(written), err
 }

@@ -29,6 +29,7 @@ type Egress struct {
 	dns    *names.Responder
 	meter  *Meter
 	places chan struct{} // one for each connection that is served
+	pipes  chan struct{} // see relay
 
 	mu     sync.Mutex
 	closed bool
@@ -57,7 +58,8 @@ func New(c Config) *Egress {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Egress{config: c, names: c.Names, meter: c.Meter, places: make(chan struct{}, c.Connections)}
+	e := &Egress{config: c, names: c.Names, meter: c.Meter, places: make(chan struct{}, c.Connections),
+		pipes: make(chan struct{}, maxBulk)}
 	e.dns = names.NewResponder(names.Config{
 		Table: c.Names, Policy: c.Policy, Upstream: c.Upstream,
 		Pinned: func(host policy.Host) bool { return c.Dialer.Pinned(host, 0) },

@@ -66,5 +66,5 @@ func (r *relay) listen() <-chan error {
 
 // relay joins the connection with its other side.
 func (v *visit) relay(server net.Conn) *relay {
-	return &relay{client: v.conn.Conn, server: server, meter: v.meter, host: v.host}
+	return &relay{client: v.conn.Conn, server: server, meter: v.meter, host: v.host, pipes: v.pipes}
 }

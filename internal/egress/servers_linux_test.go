@@ -17,6 +17,7 @@ import (
 // listen serves connections on an address of the outside until the test ends.
 func listen(t testing.TB, addr string, serve func(*net.TCPConn)) string {
 	t.Helper()
+	needLab(t)
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
