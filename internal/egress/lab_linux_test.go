@@ -303,6 +303,10 @@ func (l *lab) serveWeb(t testing.TB, authority *ca.Authority) {
 			_, _ = io.CopyN(w, zeros{}, 64<<20)
 			return
 		}
+		if r.URL.Path == "/auth" {
+			fmt.Fprintf(w, "authorized %v\n", r.Header.Get("Authorization") == "Bearer the-real-token-value")
+			return
+		}
 		fmt.Fprintf(w, "hello from %s over %s\n", r.Host, r.Proto)
 	}))
 	l.web.EnableHTTP2 = true

@@ -18,53 +18,71 @@ import (
 //nolint:gochecknoglobals // a pool is of use only if everybody shares it
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// reader reads from one source.
-type reader struct{ raw syscall.RawConn }
+// reader reads from one connection, and holds a buffer only between a read and the release that follows it.
+type reader struct {
+	conn net.Conn
+	raw  syscall.RawConn // nil if the connection is no socket
+	buf  *[bufferSize]byte
+}
 
-// pass waits for something to read, and writes it to dst. The error is io.EOF at the end.
-func (r *reader) pass(dst, src net.Conn) (int64, error) {
-	sc, ok := src.(syscall.Conn)
-	if !ok {
-		return passPlain(dst, src)
-	}
-	if r.raw == nil {
-		raw, err := sc.SyscallConn()
-		if err != nil {
-			return 0, err
+func newReader(conn net.Conn) *reader {
+	r := &reader{conn: conn}
+	if sc, ok := conn.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			r.raw = raw
 		}
-		r.raw = raw
 	}
-	var buf *[bufferSize]byte
+	return r
+}
+
+// read waits for bytes and returns them; they are valid until release, which must follow. If there are none, nothing is
+// held, and the error says why: io.EOF at the end.
+func (r *reader) read() (data []byte, err error) {
 	var n int
-	var failed error
-	err := r.raw.Read(func(fd uintptr) bool {
-		buf = buffers.Get().(*[bufferSize]byte)
-		for {
-			n, failed = unix.Read(int(fd), buf[:])
-			if !errors.Is(failed, unix.EINTR) {
-				break
-			}
+	if r.raw == nil {
+		r.buf = buffers.Get().(*[bufferSize]byte)
+		n, err = r.conn.Read(r.buf[:])
+	} else {
+		n, err = r.readRaw()
+	}
+	if n > 0 {
+		return r.buf[:n], nil
+	}
+	r.release()
+	if err == nil {
+		err = io.EOF
+	}
+	return nil, err
+}
+
+// readRaw takes a buffer for each try to read: while it waits there is none.
+func (r *reader) readRaw() (n int, err error) {
+	waited := r.raw.Read(func(fd uintptr) bool {
+		r.buf = buffers.Get().(*[bufferSize]byte)
+		n, err = unix.Read(int(fd), r.buf[:])
+		for errors.Is(err, unix.EINTR) {
+			n, err = unix.Read(int(fd), r.buf[:])
 		}
-		if errors.Is(failed, unix.EAGAIN) {
-			buffers.Put(buf)
-			buf = nil
-			return false
+		if !errors.Is(err, unix.EAGAIN) {
+			return true
 		}
-		return true
+		r.release()
+		return false
 	})
-	if buf != nil {
-		defer buffers.Put(buf)
+	if waited != nil {
+		return 0, waited
 	}
-	switch {
-	case err != nil:
-		return 0, err
-	case failed != nil:
-		return 0, os.NewSyscallError("read", failed)
-	case n == 0:
-		return 0, io.EOF
+	if err != nil {
+		return 0, os.NewSyscallError("read", err)
 	}
-	written, err := dst.Write(buf[:n])
-	return int64(written), err
+	return n, nil
+}
+
+func (r *reader) release() {
+	if r.buf != nil {
+		buffers.Put(r.buf)
+		r.buf = nil
+	}
 }
 
 // notConnected reports whether shutdown(2) failed because the other end is gone already.

@@ -39,12 +39,15 @@ func (v *visit) passServerFirst(ctx context.Context) {
 		address := rec.Address
 		rec = v.record(journal.KindConnect)
 		rec.Address = address
-	case o.kind == kindHTTP && r.halt(server.Conn, down):
-		_ = server.Close()
-		v.finishRelay(rec, r, nil)
-		v.id = 0
-		v.intercept(ctx, false)
-		return
+	case o.kind == kindHTTP:
+		var halted bool
+		if down, halted = r.halt(down); halted {
+			_ = server.Close()
+			v.finishRelay(rec, r, nil)
+			v.id = 0
+			v.intercept(ctx, false)
+			return
+		}
 	}
 	if err == nil {
 		err = r.sendHead(v.conn)
@@ -55,13 +58,6 @@ func (v *visit) passServerFirst(ctx context.Context) {
 		r.abort()
 	}
 	v.finishRelay(rec, r, r.verdict(ctx, err, <-down))
-}
-
-// listen starts the direction from the server.
-func (r *relay) listen() <-chan error {
-	ended := make(chan error, 1)
-	go func() { ended <- r.direction(r.client, r.server, &r.in) }()
-	return ended
 }
 
 // relay joins the connection with its other side.
