@@ -91,7 +91,7 @@ Ctrl+C. A flag wins over the environment, that over agent.yaml in the project, a
 	root.AddGroup(&cobra.Group{ID: "runs", Title: "Runs:"}, &cobra.Group{ID: "moat", Title: "moat itself:"})
 	root.SetHelpCommandGroupID("moat")
 	for _, c := range []*cobra.Command{
-		app.runCommand(), app.attachCommand(), app.execCommand(), app.logsCommand(), app.replayCommand(), app.traceCommand(),
+		app.runCommand(), app.approveCommand(), app.attachCommand(), app.execCommand(), app.logsCommand(), app.replayCommand(), app.traceCommand(),
 		app.listCommand(), app.stopCommand(), app.waitCommand(), app.destroyCommand(), app.policyCommand(),
 	} {
 		c.GroupID = "runs"

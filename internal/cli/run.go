@@ -24,6 +24,7 @@ type runOptions struct {
 	name, runtime, image string
 	interactive, tty     optionalBool
 	detach, dryRun       bool
+	approve              bool
 	env, mounts          []string
 	memory, cpus, pids   string
 }
@@ -51,6 +52,7 @@ command's code. SIGTERM and SIGHUP detach at once. Interrupted before the comman
 	f.VarPF(&o.tty, "tty", "t", "give the command a terminal").NoOptDefVal = "true"
 	f.BoolVarP(&o.detach, "detach", "d", false, "start it, print its id and return")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the plan and do nothing")
+	f.BoolVar(&o.approve, "approve", false, "accept what agent.yaml asks for (see moat approve)")
 	f.StringArrayVarP(&o.env, "env", "e", nil, "set `KEY=VALUE`, or pass KEY on (repeat)")
 	f.StringArrayVarP(&o.mounts, "mount", "m", nil, "make SRC visible at DST: `SRC:DST[:ro]` (repeat)")
 	f.StringVar(&o.memory, "memory", "", "most memory, such as `2g`")
@@ -127,6 +129,13 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 	}
 	if o.dryRun {
 		return app.printPlan(c, p)
+	}
+	said, err := app.approved(o.approve)
+	if err == nil {
+		err = app.consent(s, home, asked.Workspace, agent, global, said)
+	}
+	if err != nil {
+		return err
 	}
 	window, err := app.stopWindow(global)
 	if err != nil {

@@ -81,7 +81,9 @@ func TestTraceTarget(t *testing.T) {
 // TestTraceJSON: the fields are those that are promised, in any case.
 func TestTraceJSON(t *testing.T) {
 	var out bytes.Buffer
-	one := func(yield func(journal.Request, error) bool) { yield(journal.Request{Host: "a\u202e.example", Decision: "allow"}, nil) }
+	one := func(yield func(journal.Request, error) bool) {
+		yield(journal.Request{Host: "a\u202e.example", Decision: "allow"}, nil)
+	}
 	if err := traceJSON(&out, one, false); err != nil {
 		t.Fatal(err)
 	}

@@ -28,6 +28,7 @@ func rooms() []room {
 		{path: "internal/plan", floor: 2},
 		{path: "internal/session", floor: 2},
 
+		{path: "internal/approval", floor: 1},
 		{path: "internal/config", floor: 1},
 		{path: "internal/grant", floor: 1},
 		{path: "internal/guest", floor: 1},
