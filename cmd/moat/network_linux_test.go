@@ -106,7 +106,7 @@ network:
 // TestNetwork reaches out of a strict run in the ways that programs do, before and after its supervisor was killed.
 func TestNetwork(t *testing.T) {
 	l := newLab(t, strictAgent)
-	if out, code := l.moat("run", "-d", "-n", "lab"); code != 0 {
+	if out, code := l.moat("run", "-d", "--approve", "-n", "lab"); code != 0 {
 		t.Fatalf("run: exit code %d, %s", code, out)
 	}
 	l.reachOut(t)
