@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -18,8 +19,8 @@ import (
 //	actor size           prints its size, and again at each SIGWINCH, until a key is typed
 //	actor keys           raw; prints what it reads as hexadecimal digits, "." at the end of each read; "q" ends it
 //	actor send HEX       raw; prints these bytes, and then acts as keys
+//	actor ask            asks the terminal each of queries, when it is told to, and prints the answers
 //	actor flood N        prints N MB of numbered lines, and then the line "flooded"
-//	actor count EVERY    prints "n 1", "n 2", … for ever, one line after each EVERY milliseconds
 func act(args []string) int {
 	switch args[0] {
 	case "size":
@@ -33,6 +34,8 @@ func act(args []string) int {
 			return 98
 		}
 		return actKeys([]byte(data))
+	case "ask":
+		return actAsk()
 	case "flood":
 		n, _ := strconv.Atoi(args[1])
 		return actFlood(n)
@@ -79,6 +82,44 @@ func actKeys(first []byte) int {
 		}
 		fmt.Printf("%x.", buf[:n])
 	}
+}
+
+// withRaw makes the terminal raw and runs a conversation on it. read returns what came until nothing has for a while.
+func withRaw(talk func(read func(time.Duration) []byte, write func(string))) int {
+	before, err := term.MakeRaw(0)
+	if err != nil {
+		fmt.Println(err)
+		return 97
+	}
+	defer term.Restore(0, before)
+	pieces := make(chan []byte)
+	go func() {
+		for {
+			buf := make([]byte, 4096)
+			n, err := os.Stdin.Read(buf)
+			if err != nil {
+				return
+			}
+			pieces <- buf[:n]
+		}
+	}()
+	talk(func(calm time.Duration) []byte {
+		var all []byte
+		for {
+			select {
+			case piece := <-pieces:
+				all = append(all, piece...)
+			case <-time.After(calm):
+				return all
+			}
+		}
+	}, func(text string) { _, _ = io.WriteString(os.Stdout, text) })
+	return 0
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func actFlood(megabytes int) int {
