@@ -90,8 +90,8 @@ type Attach struct {
 	Source   uint64 `json:"source,omitempty"` // of the input; 0: this client sends none
 	ReadOnly bool   `json:"read_only,omitempty"`
 
-	// Terminal is set by a client that shows the run's terminal on its own. Then From is not looked at: what comes
-	// first is a Repaint, and another one whenever the client is too slow to be shown everything.
+	// Terminal is set by a client that shows the run's terminal on its own. Then what comes first is a Repaint, and
+	// another one whenever the client is too slow to be shown everything; From is what comes after what it shows Again.
 	Terminal *Terminal `json:"terminal,omitempty"`
 }
 

@@ -41,11 +41,11 @@ type attachment struct {
 	follows bool                   // it only reads the run's output: every signal just ends it
 	guard   *guard                 // to start the run with; nil: it is there
 	signals chan os.Signal         // of a caller that owned them before; nil: the attachment takes them
-	from    int64                  // next output byte wanted
+	from    int64                  // next output byte wanted, or that comes after what the screen shows
 	client  *api.Client
 
 	manner   manner           // of attaching
-	screen   *screen          // the person's terminal, if it shows the run's; then from is not used
+	screen   *screen          // the person's terminal, if it shows the run's
 	commands chan term.Action // that the person typed; nil if there is no terminal to type them on
 }
 
@@ -250,6 +250,7 @@ func (s *attachment) receive(open context.Context, kind byte, payload []byte, st
 			return err
 		}
 		if s.screen != nil {
+			s.from = out.Offset + int64(len(out.Data))
 			return s.screen.show(out.Data)
 		}
 		return s.show(out)
@@ -297,6 +298,11 @@ func (s *attachment) draw(kind byte, payload []byte) error {
 		s.screen.lead(lead.On)
 		return err
 	default:
+		head, err := api.Decode[api.Repaint](payload)
+		if err != nil {
+			return err
+		}
+		s.from = head.Offset
 		return s.screen.begin()
 	}
 }

@@ -76,6 +76,7 @@ func (s *Screen) load(dir *os.Root, end int64) error {
 	s.step, s.offset, s.saved = c.Step, c.Offset, c.Offset
 	kept, dropped := s.vt.ScrollbackLen()
 	s.before = c.Lines - (dropped + uint64(kept))
+	s.marks = marks{list: []mark{{s.offset, c.Lines}}, cut: true}
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"math"
 	"os"
 	"sync"
 	"time"
@@ -40,6 +41,7 @@ type Screen struct {
 
 	before uint64 // lines that scrolled off before the model began
 	saved  int64  // offset of the last checkpoint
+	marks  marks
 
 	attention   Attention
 	last, typed time.Time // when the command printed, and somebody typed, for the last time
@@ -109,6 +111,7 @@ func (s *Screen) feed(step journal.Step, live bool) {
 		s.offset, s.last = step.End(), step.Time
 	}
 	s.step = step.Next
+	s.marks.add(s.offset, s.lines())
 	replies := s.vt.TakeReplies()
 	if events := s.vt.TakeEvents(); live {
 		s.attention.note(step.Time, events)
@@ -128,23 +131,53 @@ type Repaint struct {
 	Lines  uint64 // that have scrolled off the screen so far
 }
 
+// Seen says which of the lines that have scrolled off a terminal has already: the first so many, or those of the output
+// up to an offset at which a piece of it ended. Where it is no longer known which those are, it is taken to have all.
+type Seen struct {
+	Lines  uint64
+	Offset int64 // 0: Lines says it
+}
+
+// All is for terminals that want no lines which have scrolled off.
+func All() Seen { return Seen{Lines: math.MaxUint64} }
+
 // Repaint waits until the model knows the tape up to position and returns a repaint of what it knows then. Of the
-// lines that have scrolled off it holds those from the one numbered seen on, as many as are kept.
-func (s *Screen) Repaint(ctx context.Context, position int64, seen uint64) (Repaint, error) {
-	for {
-		s.mu.Lock()
-		if s.step >= position {
-			defer s.mu.Unlock()
-			return s.repaint(seen), nil
-		}
+// lines that have scrolled off it holds those that were not seen, as many as are kept.
+func (s *Screen) Repaint(ctx context.Context, position int64, seen Seen) (Repaint, error) {
+	if err := s.await(ctx, func() bool { return s.step >= position }); err != nil {
+		return Repaint{}, err
+	}
+	defer s.mu.Unlock()
+	if seen.Offset > 0 {
+		seen.Lines = s.marks.lines(seen.Offset)
+	}
+	return s.repaint(seen.Lines), nil
+}
+
+// LinesAt waits until the model knows the output up to offset, at which a piece of it ended, and returns how many lines
+// had scrolled off then, or until now if that is not known any more.
+func (s *Screen) LinesAt(ctx context.Context, offset int64) (uint64, error) {
+	if err := s.await(ctx, func() bool { return s.offset >= offset }); err != nil {
+		return 0, err
+	}
+	defer s.mu.Unlock()
+	return min(s.marks.lines(offset), s.lines()), nil
+}
+
+// await waits until ok, which is called with mu held, is true, and returns with mu held. It does not hold it if it fails.
+func (s *Screen) await(ctx context.Context, ok func() bool) error {
+	s.mu.Lock()
+	for !ok() {
 		fed := s.fed
 		s.mu.Unlock()
 		select {
 		case <-fed:
 		case <-ctx.Done():
-			return Repaint{}, ctx.Err()
+			return ctx.Err()
 		}
+		s.mu.Lock()
 	}
+	return nil
 }
 
 // repaint is Repaint of what the model knows now. mu is held.
@@ -172,13 +205,7 @@ func Last(tape iter.Seq2[journal.Step, error]) (Repaint, error) {
 	return s.repaint(0), nil
 }
 
-// Lines is how many lines have scrolled off the screen so far.
-func (s *Screen) Lines() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.lines()
-}
-
+// lines is how many have scrolled off the screen so far. mu is held.
 func (s *Screen) lines() uint64 {
 	kept, dropped := s.vt.ScrollbackLen()
 	return s.before + dropped + uint64(kept)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -130,7 +131,7 @@ func TestScreen(t *testing.T) {
 	live := o.Position()
 	go func() { done <- s.Follow(t.Context(), dir, o, live) }()
 
-	repaint := func(seen uint64) (*vt.Terminal, Repaint) {
+	repaint := func(seen Seen) (*vt.Terminal, Repaint) {
 		rp, err := s.Repaint(t.Context(), o.Position(), seen)
 		if err != nil {
 			t.Fatal(err)
@@ -139,7 +140,7 @@ func TestScreen(t *testing.T) {
 		term.Write(rp.Data)
 		return term, rp
 	}
-	term, rp := repaint(0)
+	term, rp := repaint(Seen{})
 	if text, _ := term.AppendLine(nil, 0); string(text) != "old" || rp.Offset != o.Offset() || rp.Lines != 0 {
 		t.Fatalf("%q, %+v", text, rp)
 	}
@@ -150,10 +151,18 @@ func TestScreen(t *testing.T) {
 	if got := <-answers; got != "\x1b[4;2R" {
 		t.Fatalf("answer %q", got)
 	}
-	term, rp = repaint(1)
-	kept, _ := term.ScrollbackLen()
-	if text, _ := term.AppendLine(nil, 3); string(text) != "5" || rp.Lines != 2 || kept != 1 {
-		t.Fatalf("%q, %+v, %d lines of scrollback", text, rp.Lines, kept)
+	for _, test := range []struct {
+		seen Seen
+		kept int
+	}{{Seen{}, 2}, {Seen{Lines: 1}, 1}, {All(), 0}, {Seen{Offset: 3}, 2}, {Seen{Offset: o.Offset()}, 0}} {
+		term, rp = repaint(test.seen)
+		kept, _ := term.ScrollbackLen()
+		if text, _ := term.AppendLine(nil, 3); string(text) != "5" || rp.Lines != 2 || kept != test.kept {
+			t.Errorf("%+v: %q, %+v, %d lines of scrollback", test.seen, text, rp.Lines, kept)
+		}
+	}
+	if n, err := s.LinesAt(t.Context(), o.Offset()); n != 2 || err != nil {
+		t.Errorf("%d lines have scrolled off, %v", n, err)
 	}
 	if a := s.Attention(time.Now()); a.Why != "bell" {
 		t.Fatalf("%+v", a)
@@ -163,7 +172,7 @@ func TestScreen(t *testing.T) {
 		t.Fatalf("%+v after typing", a)
 	}
 	add(t, o, time.Now(), "\r\n> ")
-	if _, err := s.Repaint(t.Context(), o.Position(), 0); err != nil {
+	if _, err := s.Repaint(t.Context(), o.Position(), Seen{}); err != nil {
 		t.Fatal(err)
 	}
 	if a := s.Attention(time.Now()); !a.Since.IsZero() {
@@ -182,6 +191,28 @@ func TestScreen(t *testing.T) {
 	}
 	if len(answers) != 0 {
 		t.Fatalf("answered though a terminal does: %q", <-answers)
+	}
+}
+
+func TestMarks(t *testing.T) {
+	var m marks
+	if n := m.lines(5); n != 0 {
+		t.Errorf("%d lines before the first", n)
+	}
+	for i := range int64(3 * maxMarks) {
+		m.add(10*i, uint64(i/2))
+	}
+	newest := int64(3*maxMarks - 1)
+	for _, test := range []struct {
+		offset int64
+		want   uint64
+	}{{10 * newest, uint64(newest / 2)}, {10*newest - 10, uint64(newest / 2)}, {10*newest - 15, uint64(newest/2 - 1)}, {10, math.MaxUint64}} {
+		if got := m.lines(test.offset); got != test.want {
+			t.Errorf("at %d there were %d lines, want %d", test.offset, got, test.want)
+		}
+	}
+	if len(m.list) > maxMarks {
+		t.Errorf("%d marks are kept", len(m.list))
 	}
 }
 
@@ -224,7 +255,7 @@ func TestCheckpoint(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- s.Follow(ctx, dir, o, o.Position()) }()
-		rp, err := s.Repaint(t.Context(), o.Position(), 0)
+		rp, err := s.Repaint(t.Context(), o.Position(), Seen{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -83,8 +83,7 @@ func (s *supervisor) serve(ctx context.Context, st *stream, req api.Attach, box 
 			s.arrange(func(z *session.Sizes) { z.Active(st, sizeOf(req.Terminal.Size)) })
 			defer s.arrange(func(z *session.Sizes) { z.Left(st) })
 		}
-		defer s.remember(req.Terminal)
-		send = func(ctx context.Context) error { return s.sendScreen(ctx, st, req.Terminal) }
+		send = func(ctx context.Context) error { return s.sendScreen(ctx, st, req.Terminal, req.From) }
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	defer context.AfterFunc(ctx, func() { st.body.Close() })() // ends a read that waits
@@ -112,6 +111,8 @@ func (s *supervisor) sendOutput(ctx context.Context, st *stream, from int64) err
 		return fmt.Errorf("read the output record: %w", err)
 	}
 	defer reader.Close()
+	news, cancel := s.untilEnded(ctx)
+	defer cancel()
 	for {
 		ended := s.isEnded()
 		if from, err = sendRecorded(st, reader, from, math.MaxInt64); err != nil {
@@ -120,7 +121,7 @@ func (s *supervisor) sendOutput(ctx context.Context, st *stream, from int64) err
 		if ended {
 			return s.sendEnd(st)
 		}
-		if err := s.waitNews(ctx, from); err != nil {
+		if err := s.waitNews(news, from); err != nil {
 			return err
 		}
 	}
@@ -134,10 +135,9 @@ func (s *supervisor) sendEnd(st *stream) error {
 	return errors.Join(st.send(api.KindExit, api.Encode(s.final)), errSent)
 }
 
-// waitNews waits until more output than that before from is recorded, or the run has ended.
-func (s *supervisor) waitNews(ctx context.Context, from int64) error {
+// untilEnded is ctx, but ends with the run as well.
+func (s *supervisor) untilEnded(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	go func() {
 		select {
 		case <-s.ended:
@@ -145,21 +145,25 @@ func (s *supervisor) waitNews(ctx context.Context, from int64) error {
 		case <-ctx.Done():
 		}
 	}()
+	return ctx, cancel
+}
+
+// waitNews waits until more output than that before from is recorded, or the run has ended. ctx is one of untilEnded.
+func (s *supervisor) waitNews(ctx context.Context, from int64) error {
 	if _, err := s.output.Wait(ctx, from); err != nil && !s.isEnded() {
 		return err
 	}
 	return nil
 }
 
-// sendRecorded sends what is recorded from offset from on, at most limit bytes, and returns where it ended.
+// sendRecorded sends what is recorded from offset from on, whole pieces of at least limit bytes in all if there is that
+// much, and returns where it ended.
 func sendRecorded(st *stream, reader *journal.Reader, from, limit int64) (int64, error) {
 	end, err := reader.Refresh()
 	if err != nil {
 		return from, fmt.Errorf("read the output record: %w", err)
 	}
-	if end-from > limit {
-		end = from + limit
-	}
+	begin := from
 	for chunk, err := range reader.Chunks(from, end) {
 		if err != nil {
 			return from, fmt.Errorf("read the output record: %w", err)
@@ -169,7 +173,9 @@ func sendRecorded(st *stream, reader *journal.Reader, from, limit int64) (int64,
 		if err := st.send(api.KindOutput, header, chunk.Data); err != nil {
 			return from, err
 		}
-		from = chunk.End()
+		if from = chunk.End(); from-begin >= limit {
+			break
+		}
 	}
 	return from, nil
 }

@@ -118,18 +118,29 @@ func (t *terminal) leader() *stream {
 func sizeOf(s api.Size) journal.Size { return journal.Size{Rows: s.Rows, Cols: s.Cols} }
 
 // sendScreen sends a repaint and then the output as it comes, and in the end the run's Exit. A client that falls
-// behind is sent another repaint in place of what it missed.
-func (s *supervisor) sendScreen(ctx context.Context, st *stream, t *api.Terminal) error {
+// behind is sent another repaint in place of what it missed. from is where the output ends that it shows already, if it
+// lost its connection.
+func (s *supervisor) sendScreen(ctx context.Context, st *stream, t *api.Terminal, from int64) error {
 	reader, err := journal.OpenReader(s.dir)
 	if err != nil {
 		return fmt.Errorf("read the output record: %w", err)
 	}
 	defer reader.Close()
-	next := int64(-1)
+	next, err := s.sendRepaint(ctx, st, s.terminal.shown(t, from), t.Again)
+	if err != nil {
+		return err
+	}
+	defer func() { s.remember(ctx, t, next) }()
+	news, cancel := s.untilEnded(ctx)
+	defer cancel()
 	for {
 		ended := s.isEnded()
-		if next < 0 || s.output.Offset()-next > lagLimit {
-			if next, err = s.sendRepaint(ctx, st, t, next >= 0); err != nil {
+		if s.output.Offset()-next > lagLimit {
+			seen := session.Seen{Offset: next}
+			if t.NoScrollback {
+				seen = session.All()
+			}
+			if next, err = s.sendRepaint(ctx, st, seen, true); err != nil {
 				return err
 			}
 		}
@@ -139,15 +150,15 @@ func (s *supervisor) sendScreen(ctx context.Context, st *stream, t *api.Terminal
 		if ended && next >= s.output.Offset() {
 			return s.sendEnd(st)
 		}
-		if err := s.waitNews(ctx, next); err != nil {
+		if err := s.waitNews(news, next); err != nil {
 			return err
 		}
 	}
 }
 
 // sendRepaint sends a repaint and returns the offset of the output that comes after it.
-func (s *supervisor) sendRepaint(ctx context.Context, st *stream, t *api.Terminal, again bool) (int64, error) {
-	rp, err := s.terminal.Repaint(ctx, s.output.Position(), s.terminal.shown(t))
+func (s *supervisor) sendRepaint(ctx context.Context, st *stream, seen session.Seen, again bool) (int64, error) {
+	rp, err := s.terminal.Repaint(ctx, s.output.Position(), seen)
 	if err != nil {
 		return 0, fmt.Errorf("repaint: %w", err)
 	}
@@ -165,23 +176,35 @@ func (s *supervisor) sendRepaint(ctx context.Context, st *stream, t *api.Termina
 	return rp.Offset, nil
 }
 
-// shown tells how many lines a client's terminal need not be shown.
-func (t *terminal) shown(c *api.Terminal) uint64 {
+// shown tells which lines a client's terminal need not be shown.
+func (t *terminal) shown(c *api.Terminal, from int64) session.Seen {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if c.NoScrollback || c.Again {
-		return ^uint64(0)
+	switch {
+	case c.NoScrollback || c.Again && from == 0:
+		return session.All()
+	case c.Again:
+		return session.Seen{Offset: from}
+	default:
+		return session.Seen{Lines: t.seen[c.Key]}
 	}
-	return t.seen[c.Key]
 }
 
-// remember notes that a client's terminal was shown all lines up to now, for successors too.
-func (s *supervisor) remember(c *api.Terminal) {
+// rememberTime bounds how long it may take to find out what a terminal was shown.
+const rememberTime = 5 * time.Second
+
+// remember notes, for successors too, that a client's terminal was shown all lines of the output before offset.
+func (s *supervisor) remember(ctx context.Context, c *api.Terminal, offset int64) {
 	if c.Key == "" || c.NoScrollback {
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rememberTime)
+	defer cancel()
 	t := s.terminal
-	lines := t.Lines()
+	lines, err := t.LinesAt(ctx, offset)
+	if err != nil {
+		return // it is shown some twice
+	}
 	t.mu.Lock()
 	if len(t.seen) >= maxKnown {
 		clear(t.seen) // terminals that are still there are shown some lines twice
