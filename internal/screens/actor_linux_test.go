@@ -1,6 +1,7 @@
 package screens
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"os"
@@ -20,7 +21,7 @@ import (
 //	actor keys           raw; prints what it reads as hexadecimal digits, "." at the end of each read; "q" ends it
 //	actor send HEX       raw; prints these bytes, and then acts as keys
 //	actor ask            asks the terminal each of queries, when it is told to, and prints the answers
-//	actor flood N        prints N MB of numbered lines, and then the line "flooded"
+//	actor flood N FROM   prints N MB, in lines of 3.7 KB that are numbered from FROM on, and then the line "flooded FROM"
 func act(args []string) int {
 	switch args[0] {
 	case "size":
@@ -38,7 +39,8 @@ func act(args []string) int {
 		return actAsk()
 	case "flood":
 		n, _ := strconv.Atoi(args[1])
-		return actFlood(n)
+		from, _ := strconv.Atoi(args[2])
+		return actFlood(n, from)
 	}
 	return 99
 }
@@ -122,15 +124,15 @@ func exists(path string) bool {
 	return err == nil
 }
 
-func actFlood(megabytes int) int {
-	var b strings.Builder
-	for i := range megabytes * 10_000 {
-		fmt.Fprintf(&b, "line %08d %s\n", i, strings.Repeat("x", 85))
-		if b.Len() > 1<<16 {
-			io.WriteString(os.Stdout, b.String())
-			b.Reset()
-		}
+func actFlood(megabytes, from int) int {
+	out := bufio.NewWriterSize(os.Stdout, 64<<10)
+	colours := strings.Repeat("\x1b[0;1;38;2;111;222;123;48;2;1;2;3mx", 100)
+	for i := range megabytes * 270 {
+		fmt.Fprintf(out, "line %08d %s\x1b[m\n", from+i, colours)
 	}
-	fmt.Print(b.String(), "flooded\n")
+	fmt.Fprintf(out, "flooded %d\n", from)
+	if out.Flush() != nil {
+		return 1
+	}
 	return 0
 }

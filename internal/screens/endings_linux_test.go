@@ -79,7 +79,7 @@ func (h *house) kill(verb string) int {
 func TestStuckTerminal(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	h.start("stuck", "/workspace/actor", "flood", "100")
+	h.start("stuck", "/workspace/actor", "flood", "100", "0")
 	s := h.sit(80, 24, "-q", "attach", "stuck")
 	s.raw()
 	s.got("line")
@@ -112,10 +112,11 @@ func TestKills(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	h.start("k", "sh", "-c", `i=0; while :; do i=$((i+1)); echo "n $i"; sleep 0.005; done`)
-	s := h.sit(80, 24, "attach", "k")
+	s := openSeat(t, 80, 24)
 	for range rounds(t, 3) {
-		s.raw()
-		s.await("numbers", func() bool { return strings.Count(s.screenText(), "n ") > 15 })
+		begin := len(s.all())
+		s.start(h.prepare(t.Context(), "attach", "k"))
+		s.await("numbers", func() bool { return strings.Count(string(s.output[begin:]), "n ") > 15 })
 		before := len(s.all())
 		if !within(patience, func() bool { return h.kill("supervise") > 0 }) {
 			t.Fatal("there is no supervisor")
@@ -130,10 +131,7 @@ func TestKills(t *testing.T) {
 		}
 		h.kill("supervise")
 		s.ends(-1)
-		s.start(h.prepare(t.Context(), "attach", "k"))
 	}
-	s.raw()
-	s.detach()
 	h.must("stop", "k")
 	checkCounts(t, []byte(h.must("logs", "--raw", "k")))
 }
