@@ -57,7 +57,9 @@ func rooms() []room {
 // neighbours lists the imports inside one floor that are right all the same.
 func neighbours() map[[2]string]string {
 	return map[[2]string]string{
-		{"internal/guest", "internal/line"}: "the guest is one of the two ends that share the line's protocol",
+		{"internal/guest", "internal/line"}:        "the guest is one of the two ends that share the line's protocol",
+		{"internal/grant", "internal/config"}:      "a person's own providers are files, which the strict parser reads",
+		{"internal/secret", "internal/atomicfile"}: "sealed files are replaced whole",
 	}
 }
 
