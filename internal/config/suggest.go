@@ -47,3 +47,6 @@ func distance(a, b string) int {
 	}
 	return rows[len(a)][len(b)]
 }
+
+// Closest is the candidate that a person most likely meant by a word, or empty.
+func Closest(word string, candidates []string) string { return closest(word, candidates) }

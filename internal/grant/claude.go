@@ -1,0 +1,67 @@
+package grant
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// claude is for the token of a Claude subscription. The API takes it with the client's own header anthropic-beta, which
+// is left as it is. It is apart from anthropic because the two are billed differently.
+func claude() Provider {
+	return Provider{
+		Name: "claude", Title: "Claude subscription token", Obtain: "claude setup-token",
+		Hosts:    []string{"api.anthropic.com"},
+		Rules:    []Rule{{Header: "Authorization", Format: "Bearer {token}", Headers: []string{"X-Api-Key"}}},
+		Env:      []Var{{Name: "CLAUDE_CODE_OAUTH_TOKEN"}},
+		Shape:    Shape{Prefix: "sk-ant-oat01-", Length: 93, Alphabet: base64URL, Suffix: "AA"},
+		Prefixes: []string{"sk-ant-oat"},
+		Mistaken: map[string]string{"sk-ant-api": "anthropic"},
+		Import:   &Import{From: "~/" + claudeFile, Take: fromClaude},
+	}
+}
+
+// claudeFile is where Claude Code keeps its login on Linux.
+const claudeFile = ".claude/.credentials.json"
+
+// fromClaude takes the access token of Claude Code's login. The refresh token stays where it is: each use of it makes a
+// new one and ends the old, so two programs that share one log each other out.
+func fromClaude(_ context.Context, home string) (Credential, error) {
+	f, err := os.Open(filepath.Join(home, filepath.FromSlash(claudeFile)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Credential{}, fmt.Errorf("there is no ~/%s; make a token with: claude setup-token", claudeFile)
+	}
+	if err != nil {
+		return Credential{}, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	if err != nil {
+		return Credential{}, fmt.Errorf("read ~/%s: %w", claudeFile, err)
+	}
+	var login struct {
+		OAuth struct {
+			AccessToken string   `json:"accessToken"`
+			ExpiresAt   int64    `json:"expiresAt"` // milliseconds since 1970
+			Scopes      []string `json:"scopes"`
+		} `json:"claudeAiOauth"`
+	}
+	if json.Unmarshal(data, &login) != nil {
+		return Credential{}, fmt.Errorf("~/%s is not what Claude Code writes", claudeFile)
+	}
+	token, err := ParseToken(login.OAuth.AccessToken)
+	if err != nil {
+		return Credential{}, fmt.Errorf("~/%s has no login that can be used: %w", claudeFile, err)
+	}
+	c := Credential{Token: token, Scopes: login.OAuth.Scopes, Source: "~/" + claudeFile}
+	if login.OAuth.ExpiresAt > 0 {
+		c.ExpiresAt = time.UnixMilli(login.OAuth.ExpiresAt)
+	}
+	return c, nil
+}

@@ -1,0 +1,145 @@
+// Package grant knows credentials: for which hosts each is, how it is put into a request, what a sandbox holds in its
+// place, and where on this machine it may be taken from.
+//
+// It promises that a credential is put in at exactly the hosts of its provider, over https on port 443, and is an error
+// anywhere else; that what a sandbox gets in its place looks as the real one does, tells nothing about it, and is the same
+// for the whole life of a run; that whatever stands between a run and its grant is found before the run starts, and is an
+// error that says what to type. Providers are data, one file each; a person's own ones are files in $MOAT_HOME/providers.
+//
+// Keeping credentials sealed is left to package secret. Recognising placeholders in requests, taking secrets out of
+// answers and records, and verifying TLS are left to package egress, which is given a [Ready] for each grant of a run.
+//
+// docs/credentials.md is the reference for people.
+package grant
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"moat/internal/secret"
+)
+
+// ErrExpired says that a credential's time is over.
+var ErrExpired = errors.New("it has expired")
+
+// maxToken bounds a token. Servers accept some 8 KiB in one line of a header.
+const maxToken = 8 << 10
+
+// Credential is what is stored for a provider.
+type Credential struct {
+	Provider  string
+	Token     secret.Value
+	Scopes    []string  // what it is for, as far as somebody said so
+	ExpiresAt time.Time // zero: nobody said that it ends
+	CreatedAt time.Time // when it was stored
+	Source    string    // where it came from: "stdin", "prompt", or the tool or file
+}
+
+// Ready is a grant that a run may use. Its functions may be called concurrently.
+type Ready struct {
+	Name  string
+	Hosts []string // at which the credential is put in; exact names, normalised (package policy)
+	// Reach are more hosts that a client of the provider talks to. They get no credential.
+	Reach []string
+	// Env is for the sandbox. It holds placeholders only.
+	Env map[string]string
+	// Placeholders are what the sandbox holds in the credential's place.
+	Placeholders []string
+	// ExpiresAt is when Inject and Swap begin to fail; zero: nobody knows.
+	ExpiresAt time.Time
+
+	// Inject puts the credential into a request that is about to leave for one of Hosts. It changes nothing but the
+	// header, and the query where a credential may be in that.
+	Inject func(ctx context.Context, r *http.Request) error
+	// Swap returns what a placeholder stands for.
+	Swap func(ctx context.Context, placeholder string) (string, error)
+	// Secrets are the values that must not come back, in the forms in which they are sent.
+	Secrets func() []string
+}
+
+// UnknownError says that there is no provider of a name.
+type UnknownError struct {
+	Name  string
+	Near  string   // what may have been meant; may be empty
+	Known []string // all there are, sorted
+}
+
+func (e *UnknownError) Error() string { return fmt.Sprintf("there is no provider %q", e.Name) }
+
+// UnreadyError says that a grant cannot be used.
+type UnreadyError struct {
+	Name string
+	Err  error // secret.ErrNotFound, ErrExpired, and others
+}
+
+func (e *UnreadyError) Error() string {
+	if errors.Is(e.Err, secret.ErrNotFound) {
+		return fmt.Sprintf("the grant %s is not stored; store it with: moat grant %s", e.Name, e.Name)
+	}
+	return fmt.Sprintf("the grant %s cannot be used: %v; store it anew with: moat grant %s", e.Name, e.Err, e.Name)
+}
+
+func (e *UnreadyError) Unwrap() error { return e.Err }
+
+// ConflictError says that two grants want the same host, so that nobody could say which one a request is made with.
+type ConflictError struct{ Host, First, Second string }
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("the grants %s and %s are both for %s; a run can have one of them", e.First, e.Second, e.Host)
+}
+
+// ParseToken accepts what can be a token: printable ASCII without spaces. One line end after it is dropped. Errors do not
+// hold the text.
+func ParseToken(text string) (secret.Value, error) {
+	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
+	switch {
+	case text == "":
+		return secret.Value{}, errors.New("the token is empty")
+	case len(text) > maxToken:
+		return secret.Value{}, fmt.Errorf("the token is longer than %d bytes", maxToken)
+	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return secret.Value{}, errors.New("the token has a space, a line end or another character that no token has")
+	}
+	return secret.New(text), nil
+}
+
+// sealed is a Credential as it is stored; docs/formats.md describes it.
+type sealed struct {
+	Provider  string     `json:"provider"`
+	Token     string     `json:"token"`
+	Scopes    []string   `json:"scopes"`
+	ExpiresAt *time.Time `json:"expires_at"`
+	CreatedAt time.Time  `json:"created_at"`
+	Source    string     `json:"source"`
+}
+
+func (c Credential) marshal() ([]byte, error) {
+	s := sealed{Provider: c.Provider, Token: c.Token.Expose(), Scopes: append([]string{}, c.Scopes...),
+		CreatedAt: c.CreatedAt.UTC(), Source: c.Source}
+	if !c.ExpiresAt.IsZero() {
+		end := c.ExpiresAt.UTC()
+		s.ExpiresAt = &end
+	}
+	return json.Marshal(s)
+}
+
+func unmarshal(data []byte) (Credential, error) {
+	var s sealed
+	if json.Unmarshal(data, &s) != nil {
+		return Credential{}, errors.New("its content is not a credential")
+	}
+	token, err := ParseToken(s.Token)
+	if err != nil {
+		return Credential{}, err
+	}
+	c := Credential{Provider: s.Provider, Token: token, Scopes: s.Scopes, CreatedAt: s.CreatedAt, Source: s.Source}
+	if s.ExpiresAt != nil {
+		c.ExpiresAt = *s.ExpiresAt
+	}
+	return c, nil
+}

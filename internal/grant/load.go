@@ -1,0 +1,147 @@
+package grant
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// SeedSize is the size of a run's seed for placeholders.
+const SeedSize = 32
+
+// Check reports everything that keeps a run from having these grants, and gives nothing out.
+func (b *Book) Check(ctx context.Context, names []string) error {
+	_, err := b.Load(ctx, names, make([]byte, SeedSize))
+	return err
+}
+
+// Load returns the grants of a run. The seed is the run's own: SeedSize random bytes, the same whenever the run's grants
+// are loaded, since its sandbox keeps the placeholders that are made of them. A name may have scopes, as in "github:repo",
+// that the credential must not be known to lack. A name that is given twice counts once.
+//
+// All that is wrong is in one error: *[UnknownError], *[UnreadyError] with the command that helps, *[ConflictError], or a
+// *config.Error about the file of a provider.
+func (b *Book) Load(ctx context.Context, names []string, seed []byte) ([]Ready, error) {
+	if len(seed) != SeedSize {
+		return nil, fmt.Errorf("the seed for placeholders has %d bytes instead of %d", len(seed), SeedSize)
+	}
+	var ready []Ready
+	var problems []error
+	seen, owner := map[string]bool{}, map[string]string{}
+	for _, ref := range names {
+		name, _ := Split(ref)
+		if seen[ref] {
+			continue
+		}
+		seen[ref] = true
+		r, err := b.load(ctx, ref, seed)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		if seen[name] && name != ref {
+			continue // only its scopes were to be looked at
+		}
+		seen[name] = true
+		for _, host := range r.Hosts {
+			if first := owner[host]; first != "" {
+				problems = append(problems, &ConflictError{Host: host, First: first, Second: name})
+			}
+			owner[host] = name
+		}
+		ready = append(ready, r)
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
+	return ready, nil
+}
+
+// Split parts a reference to a grant, "provider" or "provider:scope,scope".
+func Split(ref string) (name string, scopes []string) {
+	name, list, found := strings.Cut(ref, ":")
+	if found {
+		scopes = strings.Split(list, ",")
+	}
+	return name, scopes
+}
+
+func (b *Book) load(ctx context.Context, ref string, seed []byte) (Ready, error) {
+	name, scopes := Split(ref)
+	p, err := b.Find(name)
+	if err != nil {
+		return Ready{}, err
+	}
+	c, err := b.Read(ctx, name)
+	if err != nil {
+		return Ready{}, err
+	}
+	for _, scope := range scopes {
+		if len(c.Scopes) > 0 && !slices.Contains(c.Scopes, scope) {
+			return Ready{}, &UnreadyError{ref, fmt.Errorf("it is stored for %s only", strings.Join(c.Scopes, ","))}
+		}
+	}
+	g := use{provider: p, credential: c, now: b.now}
+	if err := g.current(); err != nil {
+		return Ready{}, err
+	}
+	mark, err := p.placeholder(seed)
+	if err != nil {
+		return Ready{}, err
+	}
+	g.mark = mark
+	return g.ready(), nil
+}
+
+// use is a credential in use. It never changes.
+type use struct {
+	provider   Provider
+	credential Credential
+	mark       string // its placeholder
+	now        func() time.Time
+}
+
+func (g use) ready() Ready {
+	r := Ready{
+		Name: g.provider.Name, Hosts: g.provider.Hosts, Reach: g.provider.Reach, Env: map[string]string{},
+		Placeholders: []string{g.mark}, ExpiresAt: g.credential.ExpiresAt,
+		Inject: g.inject, Swap: g.swap,
+		Secrets: func() []string { return g.provider.secrets(g.credential.Token) },
+	}
+	for _, v := range g.provider.Env {
+		if v.Value == "" {
+			v.Value = g.mark
+		}
+		r.Env[v.Name] = v.Value
+	}
+	return r
+}
+
+// current returns an UnreadyError when the credential's time is over.
+func (g use) current() error {
+	if end := g.credential.ExpiresAt; !end.IsZero() && !g.now().Before(end) {
+		return &UnreadyError{g.provider.Name, fmt.Errorf("%w (%s)", ErrExpired, end.UTC().Format(time.RFC3339))}
+	}
+	return nil
+}
+
+func (g use) inject(_ context.Context, r *http.Request) error {
+	if err := g.current(); err != nil {
+		return err
+	}
+	return g.provider.inject(g.credential.Token, r)
+}
+
+func (g use) swap(_ context.Context, placeholder string) (string, error) {
+	if placeholder != g.mark {
+		return "", fmt.Errorf("this is not the placeholder of the grant %s", g.provider.Name)
+	}
+	if err := g.current(); err != nil {
+		return "", err
+	}
+	return g.credential.Token.Expose(), nil
+}

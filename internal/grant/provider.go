@@ -1,0 +1,160 @@
+package grant
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"moat/internal/secret"
+)
+
+// Provider is one kind of credential.
+type Provider struct {
+	Name  string
+	Title string // as people call the token: "GitHub token"
+	// Obtain is where a person gets one; may be empty.
+	Obtain string
+	File   string // of a person's own provider; empty for those that moat knows
+
+	Hosts []string // as in Ready
+	Reach []string // as in Ready
+	Rules []Rule   // the first one that fits a request is used; one fits every request to Hosts
+	Env   []Var
+	Shape Shape // of a real token, for what the sandbox gets in its place
+
+	// Prefixes are how real tokens begin, as far as is known. Others are accepted, with a remark.
+	Prefixes []string
+	// Mistaken are the beginnings of tokens that are another provider's, by its name.
+	Mistaken map[string]string
+	// Scoped: the token can be said to be for scopes.
+	Scoped bool
+	// Import takes a credential from where another program on this machine has it; nil where none is known.
+	Import *Import
+}
+
+// Import takes a credential from another program of the person, if they ask for it.
+type Import struct {
+	From string // what it is taken from, for people
+	Take func(ctx context.Context, home string) (Credential, error)
+}
+
+// Rule says how requests carry the credential.
+type Rule struct {
+	Hosts  []string // empty: all of the provider's
+	Path   string   // prefix of the path
+	Header string
+	Format string // the value, with {token} or {basic}: base64 of User:token (RFC 7617)
+	User   string
+
+	// Headers and Query are other places in which clients may send a credential. They are emptied.
+	Headers, Query []string
+}
+
+// Var is a variable of the sandbox's environment.
+type Var struct {
+	Name  string
+	Value string // empty: the placeholder
+}
+
+// Shape is what a token looks like.
+type Shape struct {
+	Prefix, Suffix string
+	Length         int    // characters between them, made up
+	Alphabet       string // at least one character
+}
+
+// Alphabets of tokens.
+const (
+	alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	base64URL    = alphanumeric + "-_"
+)
+
+// placeholder makes up a token. It depends on the seed and the provider only.
+func (p Provider) placeholder(seed []byte) (string, error) {
+	noise, err := hkdf.Key(sha256.New, seed, nil, "moat placeholder "+p.Name, p.Shape.Length)
+	if err != nil {
+		return "", fmt.Errorf("make a placeholder: %w", err)
+	}
+	for i, b := range noise {
+		noise[i] = p.Shape.Alphabet[int(b)%len(p.Shape.Alphabet)] // not quite even, which is good enough for what is no secret
+	}
+	return p.Shape.Prefix + string(noise) + p.Shape.Suffix, nil
+}
+
+// Check looks at a token that somebody wants to store. An error is certain; doubt is a remark for the person, or empty.
+func (p Provider) Check(token secret.Value) (doubt string, err error) {
+	begins := func(prefix string) bool { return strings.HasPrefix(token.Expose(), prefix) }
+	for prefix, other := range p.Mistaken {
+		if begins(prefix) {
+			return "", fmt.Errorf("a token that begins with %s is not for %s; store it with: moat grant %s", prefix, p.Name, other)
+		}
+	}
+	if len(p.Prefixes) > 0 && !slices.ContainsFunc(p.Prefixes, begins) {
+		return fmt.Sprintf("this does not look like a %s, which begins with %s", p.Title, strings.Join(p.Prefixes, " or ")), nil
+	}
+	return "", nil
+}
+
+// inject puts a token into a request by the first rule that fits.
+func (p Provider) inject(token secret.Value, r *http.Request) error {
+	host := strings.ToLower(r.URL.Hostname())
+	if port := r.URL.Port(); r.URL.Scheme != "https" || port != "" && port != "443" || !slices.Contains(p.Hosts, host) {
+		return fmt.Errorf("the grant %s is not for %s://%s", p.Name, r.URL.Scheme, r.URL.Host)
+	}
+	for _, rule := range p.Rules {
+		if (len(rule.Hosts) == 0 || slices.Contains(rule.Hosts, host)) && strings.HasPrefix(r.URL.Path, rule.Path) {
+			rule.apply(token, r)
+			return nil
+		}
+	}
+	return fmt.Errorf("the grant %s has no rule for this request", p.Name)
+}
+
+func (rule Rule) apply(token secret.Value, r *http.Request) {
+	for _, name := range rule.Headers {
+		r.Header.Del(name)
+	}
+	r.Header.Set(rule.Header, rule.value(token))
+	if len(rule.Query) > 0 && r.URL.RawQuery != "" {
+		r.URL.RawQuery = without(r.URL.RawQuery, rule.Query)
+	}
+}
+
+// value is what the header says.
+func (rule Rule) value(token secret.Value) string {
+	if place := "{basic}"; strings.Contains(rule.Format, place) {
+		return strings.Replace(rule.Format, place, rule.basic(token), 1)
+	}
+	return strings.Replace(rule.Format, "{token}", token.Expose(), 1)
+}
+
+func (rule Rule) basic(token secret.Value) string {
+	return base64.StdEncoding.EncodeToString([]byte(rule.User + ":" + token.Expose()))
+}
+
+// without removes parameters from a query and leaves the rest as it is written.
+func without(query string, names []string) string {
+	kept := slices.DeleteFunc(strings.Split(query, "&"), func(pair string) bool {
+		name, _, _ := strings.Cut(pair, "=")
+		plain, err := url.QueryUnescape(name)
+		return err == nil && slices.Contains(names, plain)
+	})
+	return strings.Join(kept, "&")
+}
+
+// secrets are the forms in which a token is sent.
+func (p Provider) secrets(token secret.Value) []string {
+	forms := []string{token.Expose()}
+	for _, rule := range p.Rules {
+		if strings.Contains(rule.Format, "{basic}") && !slices.Contains(forms, rule.basic(token)) {
+			forms = append(forms, rule.basic(token))
+		}
+	}
+	return forms
+}
