@@ -15,6 +15,7 @@ import (
 
 	"moat/internal/api"
 	"moat/internal/cli"
+	"moat/internal/secret"
 	"moat/internal/term"
 )
 
@@ -39,6 +40,7 @@ func run(ctx context.Context, args []string) int {
 	app := &cli.App{
 		Version: version, In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		Env: os.LookupEnv, Environ: os.Environ, Self: self(),
+		Keyring: secret.SystemKeyring(),
 	}
 	equip(app)
 	return cli.Main(ctx, app, args)

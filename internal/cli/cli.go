@@ -21,6 +21,7 @@ import (
 
 	"moat/internal/config"
 	"moat/internal/sandbox"
+	"moat/internal/secret"
 )
 
 // App is what a moat command is given from outside.
@@ -43,6 +44,8 @@ type App struct {
 	Machine func(home string) []Fact
 	// Runtimes are all that this system may have.
 	Runtimes func() map[string]sandbox.Runtime
+	// Keyring keeps the key of the credential store; nil: it is kept in a file.
+	Keyring secret.Keyring
 
 	quiet bool
 	raw   atomic.Pointer[screen] // shows a run's terminal on the person's, which is in raw mode
@@ -88,13 +91,17 @@ Ctrl+C. A flag wins over the environment, that over agent.yaml in the project, a
 	root.CompletionOptions.DisableDefaultCmd = true // see completion.go
 	root.PersistentFlags().BoolVarP(&app.quiet, "quiet", "q", false, "no hints, progress and warnings; of a list only the ids")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usageError(c, err) })
-	root.AddGroup(&cobra.Group{ID: "runs", Title: "Runs:"}, &cobra.Group{ID: "moat", Title: "moat itself:"})
+	root.AddGroup(&cobra.Group{ID: "runs", Title: "Runs:"}, &cobra.Group{ID: "grants", Title: "Credentials:"}, &cobra.Group{ID: "moat", Title: "moat itself:"})
 	root.SetHelpCommandGroupID("moat")
 	for _, c := range []*cobra.Command{
 		app.runCommand(), app.approveCommand(), app.attachCommand(), app.execCommand(), app.logsCommand(), app.replayCommand(), app.traceCommand(),
 		app.listCommand(), app.stopCommand(), app.waitCommand(), app.destroyCommand(), app.policyCommand(),
 	} {
 		c.GroupID = "runs"
+		root.AddCommand(c)
+	}
+	for _, c := range []*cobra.Command{app.grantCommand(), app.revokeCommand()} {
+		c.GroupID = "grants"
 		root.AddCommand(c)
 	}
 	for _, c := range []*cobra.Command{app.cleanCommand(), app.doctorCommand(), app.completionCommand(), app.versionCommand()} {

@@ -9,8 +9,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"moat/internal/config"
+	"moat/internal/grant"
 	"moat/internal/run"
 	"moat/internal/sandbox"
+	"moat/internal/secret"
 )
 
 // Exit codes of moat itself; a command's own code is passed on as it is.
@@ -62,6 +64,7 @@ func exitCode(err error) int {
 	var taken *run.NameTakenError
 	var unavailable *sandbox.Unavailable
 	var left *leftError
+	var provider *grant.UnknownError
 	switch {
 	case err == nil:
 		return 0
@@ -69,7 +72,7 @@ func exitCode(err error) int {
 		return left.code()
 	case errors.As(err, &exit):
 		return exit.code
-	case errors.As(err, &cfg), errors.As(err, &name):
+	case errors.As(err, &cfg), errors.As(err, &name), errors.As(err, &provider), errors.Is(err, secret.ErrName):
 		return codeUsage
 	case errors.As(err, &unavailable), errors.As(err, &taken):
 		return codeNotStarted
@@ -88,7 +91,10 @@ func hintFor(err error) string {
 	var taken *run.NameTakenError
 	var unavailable *sandbox.Unavailable
 	var state *run.StateError
+	var provider *grant.UnknownError
 	switch {
+	case errors.As(err, &provider):
+		return providersHint(provider)
 	case errors.As(err, &state):
 		var hints []string
 		for _, verb := range state.Try() {

@@ -1,0 +1,249 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"moat/internal/grant"
+	"moat/internal/plan"
+	"moat/internal/secret"
+)
+
+type grantOptions struct {
+	tokenStdin, take bool
+}
+
+func (app *App) grantCommand() *cobra.Command {
+	var o grantOptions
+	c := &cobra.Command{
+		Use:   "grant <provider>[:scopes] [--token-stdin|--import] | list | show",
+		Short: "Store a credential that runs may use and never see",
+		Long: `Store a credential, sealed, for runs that are started with --grant. Such a run gets a placeholder, and moat puts the
+credential into requests on their way to the provider's hosts. The token is asked for on the terminal, read from standard
+input, or taken from a program that has it.
+
+"moat grant list" shows what is stored, "moat grant show" one of them. Providers are anthropic, claude, gemini, github,
+gitlab, npm, openai, pypi, and your own ones in MOAT_HOME/providers.`,
+		Example: `  moat grant github
+  moat grant github --import
+  moat grant npm --token-stdin < token-file
+  moat grant list`,
+		Args: func(c *cobra.Command, args []string) error {
+			switch len(args) {
+			case 0:
+				return usagef(c, "for which provider?")
+			case 1:
+				return nil
+			}
+			return usagef(c, "unexpected argument %q", args[1])
+		},
+		RunE: func(c *cobra.Command, args []string) error { return app.grant(c, o, args[0]) },
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return app.completeProviders()
+		},
+	}
+	c.Flags().BoolVar(&o.tokenStdin, "token-stdin", false, "read the token from standard input")
+	c.Flags().BoolVar(&o.take, "import", false, "take it from the provider's own program on this machine (github: gh, claude: Claude Code)")
+	c.AddCommand(app.grantListCommand(), app.grantShowCommand())
+	for _, sub := range c.Commands() {
+		sub.DisableFlagsInUseLine = true
+	}
+	return c
+}
+
+// book opens the person's providers and credentials.
+func (app *App) book() (*grant.Book, error) {
+	home, err := app.openHome()
+	if err != nil {
+		return nil, err
+	}
+	return &grant.Book{Home: home.Path(), Store: secret.Open(home.Path(), app.Keyring)}, nil
+}
+
+func (app *App) grant(c *cobra.Command, o grantOptions, ref string) error {
+	book, err := app.book()
+	if err != nil {
+		return err
+	}
+	name, scopes := grant.Split(ref)
+	provider, err := book.Find(name)
+	if err != nil {
+		return err
+	}
+	if err := checkScopes(c, provider, scopes); err != nil {
+		return err
+	}
+	credential, err := app.obtain(c, o, provider)
+	if err != nil {
+		return err
+	}
+	doubt, err := provider.Check(credential.Token)
+	if err != nil {
+		return err
+	}
+	credential.Provider = provider.Name
+	if scopes != nil {
+		credential.Scopes = scopes
+	}
+	kept, err := book.Save(c.Context(), credential)
+	if err != nil {
+		return err
+	}
+	app.stored(provider, credential, kept, doubt)
+	return nil
+}
+
+// stored says what has become of a credential.
+func (app *App) stored(p grant.Provider, c grant.Credential, kept *secret.Kept, doubt string) {
+	if kept != nil && kept.File != "" {
+		app.say("the key of the credential store is in the file %s, for you only: the system's keyring cannot be used (%v)", kept.File, kept.Why)
+	}
+	app.say("stored the %s; runs with --grant %s use it at %s", p.Title, p.Name, strings.Join(p.Hosts, ", "))
+	if doubt != "" {
+		app.say("%s", doubt)
+	}
+	if left := time.Until(c.ExpiresAt); !c.ExpiresAt.IsZero() && left < 24*time.Hour {
+		if left <= 0 {
+			app.say("it has expired, so no run can use it")
+			return
+		}
+		app.say("it ends in %s, and runs cannot renew it", age(left))
+	}
+}
+
+// checkScopes checks what comes after the colon.
+func checkScopes(c *cobra.Command, p grant.Provider, scopes []string) error {
+	if scopes != nil && !p.Scoped {
+		return usagef(c, "the credential of %s has no scopes", p.Name)
+	}
+	for _, scope := range scopes {
+		if !regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_:./-]{0,99}$`).MatchString(scope) {
+			return usagef(c, "%q is not a scope; write them as in %s:repo,read:org", scope, p.Name)
+		}
+	}
+	return nil
+}
+
+// obtain gets a credential from where the person says.
+func (app *App) obtain(c *cobra.Command, o grantOptions, p grant.Provider) (grant.Credential, error) {
+	none := grant.Credential{}
+	switch terminal := app.stdin() == plan.StdinTerminal; {
+	case o.take && o.tokenStdin:
+		return none, usagef(c, "--import and --token-stdin cannot both be")
+	case o.take && p.Import == nil:
+		return none, usagef(c, "moat knows no program that has a %s", p.Title)
+	case o.take:
+		home, err := app.userHome()
+		if err != nil {
+			return none, err
+		}
+		return p.Import.Take(c.Context(), home)
+	case terminal:
+		app.sayObtain(p)
+		token, err := app.askSecret(c.Context(), p.Title+": ")
+		return grant.Credential{Token: token, Source: "prompt"}, err
+	case !o.tokenStdin:
+		return none, &exitError{code: codeUsage, err: errors.New("there is no terminal to ask on"),
+			hint: fmt.Sprintf("write the token to standard input: moat grant %s --token-stdin < FILE", p.Name)}
+	}
+	text, err := io.ReadAll(io.LimitReader(app.In, 1<<20))
+	if err != nil {
+		return none, fmt.Errorf("read the token: %w", err)
+	}
+	token, err := parseToken(string(text))
+	return grant.Credential{Token: token, Source: "stdin"}, err
+}
+
+// parseToken is a mistake of the person where it fails.
+func parseToken(text string) (secret.Value, error) {
+	token, err := grant.ParseToken(text)
+	if err != nil {
+		return token, &exitError{code: codeUsage, err: err}
+	}
+	return token, nil
+}
+
+func (app *App) sayObtain(p grant.Provider) {
+	if p.Obtain != "" {
+		app.say("you get one at: %s", p.Obtain)
+	}
+	if p.Import != nil {
+		app.say("with --import it is taken from %s", p.Import.From)
+	}
+}
+
+// askSecret reads a line from the terminal that is not shown. It is not shown from before the question is, and the terminal
+// is as it was afterwards, in any case.
+func (app *App) askSecret(ctx context.Context, question string) (secret.Value, error) {
+	fd := int(app.In.Fd())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	state, err := term.MakeRaw(fd)
+	if err != nil {
+		return secret.Value{}, fmt.Errorf("prepare the terminal: %w", err)
+	}
+	type line struct {
+		text string
+		err  error
+	}
+	lines := make(chan line, 1)
+	tty := struct {
+		io.Reader
+		io.Writer
+	}{app.In, app.Err}
+	go func() { // ends with the line, or with the process: a read from a terminal cannot be taken back
+		text, err := term.NewTerminal(tty, "").ReadPassword(question)
+		lines <- line{text, err}
+	}()
+	read := line{err: io.EOF}
+	select {
+	case read = <-lines:
+	case <-signals:
+	case <-ctx.Done():
+	}
+	if err := term.Restore(fd, state); err != nil {
+		return secret.Value{}, fmt.Errorf("give the terminal back: %w", err)
+	}
+	switch {
+	case errors.Is(read.err, io.EOF): // Ctrl+C and Ctrl+D too
+		fmt.Fprintln(app.Err)
+		return secret.Value{}, &exitError{code: codeInterrupted, err: errors.New("nothing was stored")}
+	case read.err != nil:
+		return secret.Value{}, fmt.Errorf("read the token: %w", read.err)
+	}
+	return parseToken(read.text)
+}
+
+// providersHint says which providers there are.
+func providersHint(e *grant.UnknownError) string {
+	hint := "there are " + strings.Join(e.Known, ", ") + "; your own ones go into MOAT_HOME/providers"
+	if e.Near != "" {
+		hint = fmt.Sprintf("did you mean %q?\n%s", e.Near, hint)
+	}
+	return hint
+}
+
+// completeProviders are the providers for a shell; one that cannot be listed is no reason for noise there.
+func (app *App) completeProviders() ([]string, cobra.ShellCompDirective) {
+	book, err := app.book()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	names, err := book.Names()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"moat/internal/grant"
+)
+
+func (app *App) grantListCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:     "list [--json]",
+		Aliases: []string{"ls"},
+		Short:   "List the credentials that are stored, never their values",
+		Example: "  moat grant list --json",
+		Args:    noArgs,
+		RunE:    func(c *cobra.Command, _ []string) error { return app.grantList(c.Context(), asJSON) },
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// granted is one credential as "moat grant list --json" prints it.
+type granted struct {
+	Provider  string     `json:"provider"`
+	Source    *string    `json:"source"`
+	Scopes    []string   `json:"scopes"`
+	Hosts     []string   `json:"hosts"`
+	CreatedAt *time.Time `json:"created_at"`
+	ExpiresAt *time.Time `json:"expires_at"`
+	Expired   bool       `json:"expired"`
+	// Problem says why no run can use it; null: nothing is known against it.
+	Problem *string `json:"problem"`
+}
+
+func (app *App) grantList(ctx context.Context, asJSON bool) error {
+	book, err := app.book()
+	if err != nil {
+		return err
+	}
+	names, err := book.Store.List()
+	if err != nil {
+		return err
+	}
+	list := []granted{}
+	for _, name := range names {
+		list = append(list, look(ctx, book, name))
+	}
+	switch {
+	case asJSON:
+		return printJSON(app.Out, list)
+	case app.quiet:
+		for _, g := range list {
+			fmt.Fprintln(app.Out, g.Provider)
+		}
+		return nil
+	case len(list) == 0:
+		app.say(`no credential is stored; "moat grant PROVIDER" stores one`)
+		return nil
+	}
+	var table bytes.Buffer
+	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "PROVIDER\tSOURCE\tAGE\tEXPIRES\tHOSTS")
+	for _, g := range list {
+		fmt.Fprintln(w, strings.Join(g.row(), "\t"))
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("print table: %w", err)
+	}
+	if _, err := table.WriteTo(app.Out); err != nil {
+		return err
+	}
+	for _, g := range list {
+		if g.Problem != nil {
+			app.say("%s", plain(*g.Problem))
+		}
+	}
+	return nil
+}
+
+// look says everything about a stored credential but its value.
+func look(ctx context.Context, book *grant.Book, name string) granted {
+	g := granted{Provider: name, Scopes: []string{}, Hosts: []string{}}
+	provider, err := book.Find(name)
+	if err == nil {
+		g.Hosts = provider.Hosts
+		err = book.Check(ctx, []string{name})
+	}
+	if err != nil {
+		g.Problem = known(err.Error())
+	}
+	c, err := book.Read(ctx, name)
+	if err != nil {
+		return g // which Check has said
+	}
+	g.Source, g.Scopes = known(c.Source), append([]string{}, c.Scopes...)
+	created := c.CreatedAt.UTC()
+	g.CreatedAt = &created
+	if !c.ExpiresAt.IsZero() {
+		end := c.ExpiresAt.UTC()
+		g.ExpiresAt, g.Expired = &end, !time.Now().Before(end)
+	}
+	return g
+}
+
+func (g granted) row() []string {
+	source, since, ends := "-", "-", "-"
+	if g.Source != nil {
+		source = plain(*g.Source)
+	}
+	if g.CreatedAt != nil {
+		since = age(time.Since(*g.CreatedAt))
+	}
+	switch {
+	case g.Expired:
+		ends = "expired"
+	case g.ExpiresAt != nil:
+		ends = "in " + age(time.Until(*g.ExpiresAt))
+	}
+	return []string{g.Provider, source, since, ends, strings.Join(g.Hosts, ",")}
+}
