@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ type lab struct {
 	bin     string
 	project string
 	env     []string
+	auth    atomic.Value // the last Authorization that a server got
 }
 
 // newLab starts the servers and writes the configuration that leads there. Agent is the text of agent.yaml.
@@ -36,6 +38,10 @@ func newLab(t *testing.T, agent string) *lab {
 	l.env = []string{"HOME=" + filepath.Join(dir, "home"), "MOAT_HOME=" + home, "PATH=" + bin + ":/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"}
 
 	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if auth := r.Header.Get("Authorization"); auth != "" {
+			l.auth.Store(auth)
+			fmt.Fprintf(w, "you sent %s\n", auth)
+		}
 		fmt.Fprintf(w, "%s %s %s from %s\n", r.Proto, r.Method, r.URL.Path, r.Host)
 	})
 	secure := httptest.NewUnstartedServer(answer)
@@ -52,13 +58,15 @@ func newLab(t *testing.T, agent string) *lab {
     "example.com:443": %q
     "example.com:80": %q
     "ruled.example.com:443": %q
+    "cred.example.com:443": %q
   ca_files: [%q]
-`, pin(secure), pin(plain), pin(secure), filepath.Join(home, "upstream.pem"))
+`, pin(secure), pin(plain), pin(secure), pin(secure), filepath.Join(home, "upstream.pem"))
 	for name, data := range map[string]string{
-		filepath.Join(home, "config.yaml"):       global,
-		filepath.Join(home, "upstream.pem"):      string(ca),
-		filepath.Join(l.project, "agent.yaml"):   agent,
-		filepath.Join(dir, "home", ".dont-mind"): "",
+		filepath.Join(home, "config.yaml"):           global,
+		filepath.Join(home, "upstream.pem"):          string(ca),
+		filepath.Join(home, "providers", "lab.yaml"): labProvider,
+		filepath.Join(l.project, "agent.yaml"):       agent,
+		filepath.Join(dir, "home", ".dont-mind"):     "",
 	} {
 		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 			t.Fatal(err)
@@ -102,6 +110,67 @@ network:
   rules:
     ruled.example.com: ["allow GET /public/**"]
 `
+
+const labProvider = `name: lab
+hosts: [cred.example.com]
+inject: {header: Authorization, format: "Bearer {token}"}
+env: {LAB_TOKEN: placeholder}
+`
+
+// TestGrant uses a credential that the sandbox never sees.
+func TestGrant(t *testing.T) {
+	const token = "real-token-5f1c7be20b4c4d"
+	l := newLab(t, "command: [sleep, \"1000\"]\n")
+	if out, code := l.moat("run", "-d", "-n", "lab", "--grant", "lab"); code != 125 {
+		t.Fatalf("without the credential: exit code %d, %s", code, out)
+	}
+	grant := exec.Command(l.bin, "grant", "lab", "--token-stdin")
+	grant.Env, grant.Stdin = l.env, strings.NewReader(token+"\n")
+	if out, err := grant.CombinedOutput(); err != nil {
+		t.Fatalf("grant: %v, %s", err, out)
+	}
+	if out, code := l.moat("run", "-d", "-n", "lab", "--grant", "lab"); code != 0 {
+		t.Fatalf("run: exit code %d, %s", code, out)
+	}
+	for range 2 {
+		out, _ := l.inside(`echo "$LAB_TOKEN"; curl -sS -m 20 https://cred.example.com/x; curl -sS -m 20 -H "Authorization: Bearer $LAB_TOKEN" https://cred.example.com/y`)
+		if got := l.auth.Swap("nothing"); got != "Bearer "+token {
+			t.Errorf("the server got %q", got)
+		}
+		if strings.Contains(out, token) || strings.Count(out, "you sent ") != 2 {
+			t.Errorf("the sandbox got %q", out)
+		}
+		l.killSupervisor(t)
+	}
+	out, _ := l.inside(`curl -s -m 20 -o /dev/null -w "%{http_code}" -H "X-Token: $LAB_TOKEN" http://example.com/`)
+	if out == "200" {
+		t.Error("the placeholder went to another host")
+	}
+	records, _ := l.moat("trace", "--network", "--json", "lab")
+	if !strings.Contains(records, `"grant": "lab"`) || strings.Contains(records, token) {
+		t.Errorf("records: %s", records)
+	}
+	l.searchFor(t, token)
+}
+
+// searchFor looks for a secret in everything that moat keeps.
+func (l *lab) searchFor(t *testing.T, secret string) {
+	t.Helper()
+	home := filepath.Join(filepath.Dir(l.project), "moat")
+	err := filepath.WalkDir(home, func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if strings.Contains(string(data), secret) {
+			t.Errorf("the token is in %s", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
 
 // TestNetwork reaches out of a strict run in the ways that programs do, before and after its supervisor was killed.
 func TestNetwork(t *testing.T) {

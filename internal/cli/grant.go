@@ -71,6 +71,21 @@ func (app *App) book() (*grant.Book, error) {
 	return &grant.Book{Home: home.Path(), Store: secret.Open(home.Path(), app.Keyring)}, nil
 }
 
+// checkGrants makes sure that a run's grants can be used, before there is a run.
+func (app *App) checkGrants(ctx context.Context, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	book, err := app.book()
+	if err == nil {
+		err = book.Check(ctx, names)
+	}
+	if err != nil {
+		return &exitError{code: codeNotStarted, err: err}
+	}
+	return nil
+}
+
 func (app *App) grant(c *cobra.Command, o grantOptions, ref string) error {
 	book, err := app.book()
 	if err != nil {

@@ -25,7 +25,7 @@ type runOptions struct {
 	interactive, tty     optionalBool
 	detach, dryRun       bool
 	approve              bool
-	env, mounts          []string
+	env, mounts, grants  []string
 	memory, cpus, pids   string
 }
 
@@ -55,6 +55,7 @@ command's code. SIGTERM and SIGHUP detach at once. Interrupted before the comman
 	f.BoolVar(&o.approve, "approve", false, "accept what agent.yaml asks for (see moat approve)")
 	f.StringArrayVarP(&o.env, "env", "e", nil, "set `KEY=VALUE`, or pass KEY on (repeat)")
 	f.StringArrayVarP(&o.mounts, "mount", "m", nil, "make SRC visible at DST: `SRC:DST[:ro]` (repeat)")
+	f.StringArrayVar(&o.grants, "grant", nil, "let the run use the stored credential `NAME` (repeat)")
 	f.StringVar(&o.memory, "memory", "", "most memory, such as `2g`")
 	f.StringVar(&o.cpus, "cpus", "", "most CPUs, such as `1.5`")
 	f.StringVar(&o.pids, "pids", "", "most processes and threads, such as `512`")
@@ -130,6 +131,9 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 	if o.dryRun {
 		return app.printPlan(c, p)
 	}
+	if err := app.checkGrants(c.Context(), p.Grants); err != nil {
+		return err
+	}
 	said, err := app.approved(o.approve)
 	if err == nil {
 		err = app.consent(s, home, asked.Workspace, agent, global, said)
@@ -160,7 +164,7 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 
 // parse checks the flags.
 func (o *runOptions) parse(app *App, c *cobra.Command, path string, command []string) (plan.Asked, error) {
-	asked := plan.Asked{Name: o.name, Image: o.image, Command: command, Interactive: o.interactive.value, TTY: o.tty.value}
+	asked := plan.Asked{Grants: o.grants, Name: o.name, Image: o.image, Command: command, Interactive: o.interactive.value, TTY: o.tty.value}
 	var err error
 	if asked.Workspace, err = workspace(path); err != nil {
 		return asked, usageError(c, err)

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"moat/internal/egress/dial"
 	"moat/internal/egress/intercept"
 	"moat/internal/egress/names"
+	"moat/internal/grant"
 	"moat/internal/journal"
 	"moat/internal/line"
 	"moat/internal/plan"
@@ -41,24 +43,28 @@ type network struct {
 	authority *ca.Authority
 	record    *journal.Network
 	names     *os.File
+	grants    []grant.Ready
 	policy    atomic.Pointer[policy.Policy]
 	changing  sync.Mutex // held while policy is replaced
 }
 
 // openNetwork makes the way out that the plan asks for: nil if it asks for none.
-func (s *supervisor) openNetwork() (*network, error) {
+func (s *supervisor) openNetwork(ctx context.Context) (*network, error) {
 	rec := s.Folder.Record()
 	if rec.Plan.Network == nil {
 		return nil, nil
 	}
 	want := *rec.Plan.Network
 	n := &network{}
-	rules, problems := policy.Compile(want.Config(nil))
+	var err error
+	if n.grants, err = s.loadGrants(ctx, rec.Plan.Grants); err != nil {
+		return nil, err
+	}
+	rules, problems := policy.Compile(want.Config(grantHosts(n.grants)))
 	if rules == nil {
 		return nil, fmt.Errorf("network policy: %s", problems[0].Message)
 	}
 	n.policy.Store(rules)
-	var err error
 	if n.authority, err = s.authority(rec.Name); err != nil {
 		return nil, err
 	}
@@ -108,7 +114,7 @@ func (n *network) assemble(s *supervisor, want plan.Network, roots *x509.CertPoo
 	capture := map[string]egress.Capture{"headers": egress.CaptureHeaders, "bodies": egress.CaptureBodies}[want.Capture]
 	meter := egress.NewMeter(n.policy.Load)
 	n.inside = intercept.New(intercept.Config{
-		Policy: n.policy.Load, Authority: n.authority, Recorder: n.record, Dialer: dialer, Meter: meter,
+		Policy: n.policy.Load, Authority: n.authority, Grants: egressGrants(n.grants), Recorder: n.record, Dialer: dialer, Meter: meter,
 		Refused: s.refused, Capture: capture, Roots: roots, Logger: s.Logger,
 	})
 	n.Egress = egress.New(egress.Config{
@@ -274,6 +280,9 @@ func (n *network) environment(env []string) []string {
 		"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, "ALL_PROXY": proxy, "NO_PROXY": "localhost,127.0.0.1,::1",
 		"SSL_CERT_FILE": bundle, "REQUESTS_CA_BUNDLE": bundle, "CURL_CA_BUNDLE": bundle, "GIT_SSL_CAINFO": bundle, "PIP_CERT": bundle,
 		"CARGO_HTTP_CAINFO": bundle, "NODE_EXTRA_CA_CERTS": root, "DENO_TLS_CA_STORE": "system",
+	}
+	for _, g := range n.grants {
+		maps.Copy(ours, g.Env)
 	}
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"} {
 		ours[strings.ToLower(name)] = ours[name]

@@ -76,7 +76,7 @@ func Run(ctx context.Context, cfg Config) error {
 	s := &supervisor{Config: cfg, up: make(chan struct{}), ended: make(chan struct{})}
 	s.stop.news, s.stop.forced = make(chan struct{}, 1), make(chan struct{})
 	defer cfg.Listener.Close()
-	if err := s.open(); err != nil {
+	if err := s.open(ctx); err != nil {
 		s.tell(api.Ready{State: string(run.Failed), Error: err.Error(), Code: 125})
 		return err
 	}
@@ -105,7 +105,7 @@ func Run(ctx context.Context, cfg Config) error {
 var errOver = errors.New("the run is over")
 
 // open opens what the run has on disk.
-func (s *supervisor) open() error {
+func (s *supervisor) open(ctx context.Context) error {
 	dir, err := os.OpenRoot(s.Folder.Dir())
 	if err != nil {
 		return fmt.Errorf("open the run's folder: %w", err)
@@ -121,7 +121,7 @@ func (s *supervisor) open() error {
 	if s.Folder.Record().Plan.TTY {
 		s.terminal = s.newTerminal()
 	}
-	if s.network, err = s.openNetwork(); err != nil {
+	if s.network, err = s.openNetwork(ctx); err != nil {
 		s.close()
 		return err
 	}

@@ -1,0 +1,59 @@
+package supervisor
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"moat/internal/atomicfile"
+	"moat/internal/egress"
+	"moat/internal/grant"
+	"moat/internal/policy"
+	"moat/internal/secret"
+)
+
+// seedFile keeps what the run's placeholders are made from, so that those which programs in the sandbox hold are a
+// successor's too. It is worth nothing without the credentials.
+const seedFile = "placeholders.seed"
+
+// loadGrants reads the credentials that the run may use. They stay in this process's memory.
+func (s *supervisor) loadGrants(ctx context.Context, names []string) ([]grant.Ready, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	seed, err := s.dir.ReadFile(seedFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		seed = make([]byte, grant.SeedSize)
+		rand.Read(seed) // never fails (crypto/rand)
+		err = atomicfile.Write(s.dir, seedFile, seed, 0o600)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("keep the seed of placeholders: %w", err)
+	}
+	home := filepath.Dir(filepath.Dir(s.Folder.Dir()))
+	book := &grant.Book{Home: home, Store: secret.Open(home, secret.SystemKeyring())}
+	return book.Load(ctx, names, seed)
+}
+
+// grantHosts is what policy must know of grants: where they reach.
+func grantHosts(grants []grant.Ready) []policy.GrantHosts {
+	var hosts []policy.GrantHosts
+	for _, g := range grants {
+		hosts = append(hosts, policy.GrantHosts{Name: g.Name, Hosts: append(append([]string(nil), g.Hosts...), g.Reach...)})
+	}
+	return hosts
+}
+
+// egressGrants is what the way out must know of them.
+func egressGrants(grants []grant.Ready) []egress.Grant {
+	var out []egress.Grant
+	for _, g := range grants {
+		out = append(out, egress.Grant{
+			Name: g.Name, Hosts: g.Hosts, Inject: g.Inject, Swap: g.Swap, Placeholders: g.Placeholders, Secrets: g.Secrets,
+		})
+	}
+	return out
+}
