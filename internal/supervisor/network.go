@@ -27,6 +27,7 @@ import (
 	"moat/internal/line"
 	"moat/internal/plan"
 	"moat/internal/policy"
+	"moat/internal/run"
 )
 
 // Files of the way out in the run's folder.
@@ -133,12 +134,15 @@ func (n *network) openNames(s *supervisor) (*names.Table, error) {
 			s.Logger.Warn("addresses of names were lost", "error", err)
 		}
 	}
-	f, err := s.dir.OpenFile(namesFile, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := s.dir.OpenFile(namesFile, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("keep the addresses of names: %w", err)
 	}
 	n.names = f
-	return table, table.Log(f)
+	if err := table.Log(f); err != nil { // no room: a successor will not know the names of open connections
+		s.Logger.Warn("addresses of names are not kept", "error", err)
+	}
+	return table, nil
 }
 
 // authority is the run's certificate authority: the one that a predecessor has kept in the guard's memory, or a new one.
@@ -196,6 +200,9 @@ func (s *supervisor) writeRoots(a *ca.Authority, caFiles []string) (*x509.CertPo
 		}
 		trusted = append(append(trusted, '\n'), data...)
 	}
+	if state := s.state(); state != run.Created && state != run.Starting {
+		return outside, nil // the sandbox has them, and there may be no room to write them again
+	}
 	for name, data := range map[string][]byte{trustFile: a.Bundle(trusted), rootFile: a.RootPEM()} {
 		if err := atomicfile.Write(s.dir, name, data, 0o600); err != nil {
 			return nil, fmt.Errorf("write the roots that the sandbox trusts: %w", err)
@@ -234,11 +241,36 @@ func (s *supervisor) openDoor(ctx context.Context, files line.Files) {
 		return
 	}
 	if s.network == nil {
-		return // the guest must not have one: its sockets are closed
+		refuseAll(ctx, door)
+		return
 	}
 	if err := s.network.Serve(ctx, door); err != nil && ctx.Err() == nil {
 		s.Logger.Warn("the door was closed", "error", err)
 	}
+}
+
+// refuseAll stands at a door that leads nowhere.
+func refuseAll(ctx context.Context, door egress.Door) {
+	var all sync.WaitGroup
+	for _, l := range append(door.TCP, door.Proxy) {
+		if l == nil {
+			continue
+		}
+		all.Go(func() {
+			defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				_ = c.Close()
+			}
+		})
+	}
+	for _, c := range door.DNS {
+		_ = c.Close()
+	}
+	all.Wait()
 }
 
 // doorOf makes sockets of the descriptors, which it takes over.

@@ -122,8 +122,12 @@ func (s *supervisor) open(ctx context.Context) error {
 		s.terminal = s.newTerminal()
 	}
 	if s.network, err = s.openNetwork(ctx); err != nil {
-		s.close()
-		return err
+		if state := s.state(); state == run.Created || state == run.Starting {
+			s.close()
+			return err
+		}
+		// The command goes on without a way out, which is better than without anybody.
+		s.Logger.Error("the network cannot be served", "error", err)
 	}
 	return nil
 }
