@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"moat/internal/egress"
 )
@@ -126,12 +127,49 @@ func (x *exchange) pass(answer *http.Response, ends bool) {
 	x.w.WriteHeader(answer.StatusCode)
 	if announced > 0 {
 		_ = x.flush() // so that the body is chunked
+	} else if answer.ContentLength != 0 {
+		body = x.hurryHead(body)
 	}
 	if err := x.copyBody(sink{x.w, x.flush}, body, answer.ContentLength); err != nil {
 		x.err, x.broken = err, true
 		return
 	}
 	x.passTrailer(answer.Trailer, announced)
+}
+
+// headDelay is how long the head of an answer waits for the beginning of the body, with which it shares a packet.
+const headDelay = time.Millisecond
+
+// hurried is a body whose head is passed on even if nothing of it comes.
+type hurried struct {
+	io.Reader
+	timer *time.Timer
+
+	mu   sync.Mutex // while the head is passed on
+	read bool       // nothing is left to hurry
+}
+
+func (x *exchange) hurryHead(body io.Reader) *hurried {
+	h := &hurried{Reader: body}
+	h.timer = time.AfterFunc(headDelay, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if !h.read {
+			_ = x.flush()
+		}
+	})
+	return h
+}
+
+func (h *hurried) Read(p []byte) (int, error) {
+	n, err := h.Reader.Read(p)
+	if !h.read {
+		h.timer.Stop()
+		h.mu.Lock()
+		h.read = true
+		h.mu.Unlock()
+	}
+	return n, err
 }
 
 // passTrailer passes on the trailer, which may have more than was announced.
@@ -230,6 +268,7 @@ func (x *exchange) copyBody(to sink, from io.Reader, length int64) error {
 	b := x.buffers.Get().(*[]byte)
 	defer x.buffers.Put(b)
 	secrets, source := x.secrets.Load(), x.dialled.Load()
+	stream := secrets.Stream()
 	buf, held, total := *b, 0, int64(0)
 	if secrets.Longest() > len(buf)/4 {
 		buf = make([]byte, 4*secrets.Longest())
@@ -237,26 +276,26 @@ func (x *exchange) copyBody(to sink, from io.Reader, length int64) error {
 	for {
 		n, err := readPiece(from, buf[held:], source)
 		total += int64(n)
-		done := secrets.Filter(buf[:held+n], err == io.EOF)
-		if done > 0 {
-			x.received.add(buf[:done])
-			wrote, failed := to.Write(buf[:done])
+		start, done, again := stream.Filter(buf[:held+n], err == io.EOF)
+		if piece := buf[start:done]; len(piece) > 0 {
+			x.received.add(piece)
+			wrote, failed := to.Write(piece)
 			x.in.Add(int64(wrote))
 			if failed != nil {
 				return fmt.Errorf("pass the answer on: %w", failed)
 			}
-			if !x.config.Meter.Bytes(x.host, int64(done)).Allow {
+			if !x.config.Meter.Bytes(x.host, int64(wrote)).Allow {
 				return errLimit
 			}
 		}
-		held = copy(buf, buf[done:held+n])
+		held = copy(buf, buf[again:held+n])
 		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("read the answer: %w", err)
 		}
-		if done > 0 && total != length {
+		if done > start && total != length {
 			if err := to.flush(); err != nil {
 				return fmt.Errorf("pass the answer on: %w", err)
 			}

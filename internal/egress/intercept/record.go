@@ -4,6 +4,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -133,8 +134,7 @@ func (c *capture) text(x *exchange) (text *string, cut bool) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	kept := append([]byte(nil), c.kept...)
-	kept = kept[:x.hidden.Load().Filter(kept, !c.more)]
+	kept := x.hidden.Load().Bytes(slices.Clone(c.kept), c.more)
 	s := strings.ToValidUTF8(string(kept), string(utf8.RuneError))
 	return &s, c.more
 }

@@ -1,8 +1,10 @@
 // Package scrub takes secrets out of what flows by, in each form in which they usually come back.
 //
-// It promises that after Filter, Bytes or String no form of a secret is left, however the text was cut into pieces;
-// that what is found is overwritten with as many asterisks, so that no length changes; and that a byte is held back only
-// while it may be the beginning of a secret. Sets never change and may be used by any number of goroutines. Forms are:
+// It promises that no form of a secret is left, however the text is cut into pieces; that what is found is overwritten
+// with as many asterisks, so that no length changes; and that a byte is held back only while it may be the beginning of
+// a secret. A Stream lets the first bytes of what may become a secret pass (at most three, and an eighth): one byte that
+// happens to be a beginning must not stop a conversation. Sets never change and may be used by any number of
+// goroutines. Forms are:
 // the value itself, percent-encoded (as usual, or every byte), escaped for JSON or HTML, base64 in both alphabets at any
 // offset, and hexadecimal in both cases. Other codings (reversed, mixed cases of hexadecimal, base64 broken into lines,
 // ciphers) are not recognised; compressed text is left to the caller to unpack.
@@ -59,7 +61,10 @@ const blockBits = 12
 
 func block(a, b byte) uint16 { return (uint16(a)<<5 ^ uint16(b)) & (1<<blockBits - 1) }
 
-// Longest is the length of the longest form: Filter never holds back as many bytes.
+// maxLead is how many bytes of a secret may be seen.
+const maxLead = 3
+
+// Longest is the length of the longest form: a Stream never wants as many bytes again.
 func (s *Set) Longest() int {
 	if s == nil {
 		return 0
@@ -67,9 +72,32 @@ func (s *Set) Longest() int {
 	return s.longest
 }
 
-// Filter overwrites the secrets in text and returns how many of its bytes are done with. The rest may be the beginning of
-// a secret and must come again, at the front of the next text; at the end of everything there is no rest.
-func (s *Set) Filter(text []byte, end bool) (done int) {
+// Stream takes the secrets of a Set out of one text that comes in pieces. The zero Stream has no Set.
+type Stream struct {
+	set    *Set
+	passed int // of the bytes that come again
+}
+
+// Stream begins a text.
+func (s *Set) Stream() Stream { return Stream{set: s} }
+
+// Filter overwrites the secrets in the next piece, and says what of it is to be passed on: piece[from:to]. What begins at
+// again must come again, in front of the next piece; at the end of the text there is nothing left.
+func (s *Stream) Filter(piece []byte, end bool) (from, to, again int) {
+	from = s.passed
+	again = s.set.filter(piece, end)
+	to = again
+	if s.set != nil {
+		to += min(maxLead, s.set.shortest/8, len(piece)-again)
+	}
+	to = max(from, to)
+	s.passed = to - again
+	return from, to, again
+}
+
+// filter overwrites the secrets in text and returns how many of its bytes are done with. The rest may be the beginning
+// of a secret; at the end of everything there is no rest.
+func (s *Set) filter(text []byte, end bool) (done int) {
 	if s == nil {
 		return len(text)
 	}
@@ -89,8 +117,9 @@ func (s *Set) Filter(text []byte, end bool) (done int) {
 	}
 }
 
-// Bytes overwrites the secrets in text.
-func (s *Set) Bytes(text []byte) { s.Filter(text, true) }
+// Bytes overwrites the secrets in text. If the text is cut off, so is what may be the beginning of a secret: the rest is
+// what to keep.
+func (s *Set) Bytes(text []byte, cut bool) (rest []byte) { return text[:s.filter(text, !cut)] }
 
 // String returns text without secrets; it is text itself if there were none.
 func (s *Set) String(text string) string {
@@ -98,7 +127,7 @@ func (s *Set) String(text string) string {
 		return text
 	}
 	b := []byte(text)
-	s.Bytes(b)
+	s.Bytes(b, false)
 	return string(b)
 }
 
