@@ -67,6 +67,12 @@ func (x *exchange) forward(out *http.Request) {
 		return
 	}
 	defer answer.Body.Close()
+	if body, ok := out.Body.(*requestBody); ok {
+		if failed := body.failed.Load(); failed != nil { // this is an answer to half of a request
+			x.unanswered(*failed)
+			return
+		}
+	}
 	x.status = answer.StatusCode
 	switch {
 	case answer.StatusCode == http.StatusSwitchingProtocols && upgrade != "":

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -171,9 +172,18 @@ type requestBody struct {
 	x       *exchange
 	body    io.ReadCloser
 	trailer http.Header // to be filled in at the end
+	failed  atomic.Pointer[error]
 }
 
 func (b *requestBody) Read(p []byte) (int, error) {
+	n, err := b.read(p)
+	if err != nil && err != io.EOF {
+		b.failed.Store(&err)
+	}
+	return n, err
+}
+
+func (b *requestBody) read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
 	if n > 0 {
 		b.x.out.Add(int64(n))
