@@ -22,9 +22,15 @@ const pieceSize = 64 << 10
 
 var errCoding = errors.New("the answer is coded in a way that was not asked for")
 
+// maxEarly is how many informational answers a request may have.
+const maxEarly = 16
+
+var errEarly = errors.New("the server sends informational answers without end")
+
 // early passes on informational answers (1xx), which may come as long as the answer itself has not been begun.
 type early struct {
 	mu   sync.Mutex
+	n    int
 	over bool
 }
 
@@ -36,6 +42,9 @@ func (x *exchange) trace() *httptrace.ClientTrace {
 		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
 			e.mu.Lock()
 			defer e.mu.Unlock()
+			if e.n++; e.n > maxEarly {
+				return errEarly
+			}
 			if e.over || code == http.StatusContinue {
 				return nil
 			}

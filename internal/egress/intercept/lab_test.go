@@ -37,6 +37,7 @@ type lab struct {
 	records     *records
 	refusals    chan egress.Refusal
 	policy      *policy.Policy
+	refuse      *egress.RefusedError // what Dial says, if it is set
 
 	mu      sync.Mutex
 	servers map[string]string // host:port → address
@@ -104,6 +105,9 @@ func (l *lab) Dial(ctx context.Context, host policy.Host, port uint16) (egress.C
 	address, ok := l.servers[name]
 	l.dials = append(l.dials, name)
 	l.mu.Unlock()
+	if l.refuse != nil {
+		return egress.Conn{}, l.refuse
+	}
 	if !ok {
 		return egress.Conn{}, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 	}
@@ -186,6 +190,11 @@ func (l *lab) door(target egress.Target) string {
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	l.doorOn(listener, target)
+	return listener.Addr().String()
+}
+
+func (l *lab) doorOn(listener net.Listener, target egress.Target) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	l.t.Cleanup(func() {
@@ -205,7 +214,6 @@ func (l *lab) door(target egress.Target) string {
 			})
 		}
 	})
-	return listener.Addr().String()
 }
 
 // client is a program in the sandbox that asks name:port, in HTTP/2 if it can.
