@@ -85,7 +85,7 @@ func (x *exchange) forward(out *http.Request) {
 	x.status = answer.StatusCode
 	switch {
 	case answer.StatusCode == http.StatusSwitchingProtocols && upgrade != "":
-		x.tunnel(answer, upgrade)
+		x.tunnel(out.Context(), answer, upgrade)
 	case answer.StatusCode == http.StatusSwitchingProtocols:
 		x.status = 0
 		x.fail("the server is wrong", errors.New("it switched protocols without being asked"))
@@ -262,8 +262,8 @@ func (u *unpacker) Read(p []byte) (int, error) {
 	if u.body == nil {
 		body, err := u.open(u.from)
 		if err != nil {
-			if err == io.EOF {
-				return 0, err
+			if errors.Is(err, io.EOF) {
+				return 0, io.EOF
 			}
 			return 0, fmt.Errorf("unpack the answer: %w", err)
 		}
@@ -291,7 +291,8 @@ func (x *exchange) copyBody(to sink, from io.Reader, length int64) error {
 	for {
 		n, err := readPiece(from, buf[held:], source)
 		total += int64(n)
-		start, done, again := stream.Filter(buf[:held+n], err == io.EOF)
+		end := errors.Is(err, io.EOF)
+		start, done, again := stream.Filter(buf[:held+n], end)
 		if piece := buf[start:done]; len(piece) > 0 {
 			x.received.add(piece)
 			wrote, failed := to.Write(piece)
@@ -304,7 +305,7 @@ func (x *exchange) copyBody(to sink, from io.Reader, length int64) error {
 			}
 		}
 		held = copy(buf, buf[again:held+n])
-		if err == io.EOF {
+		if end {
 			return nil
 		}
 		if err != nil {

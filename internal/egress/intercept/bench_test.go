@@ -125,3 +125,28 @@ func BenchmarkDownload(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkFirstEvent is from a request to the first event of an answer that goes on.
+func BenchmarkFirstEvent(b *testing.B) {
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		io.WriteString(w, "data: one\n\n")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	roads(b, "cred.lab.test:443", h, func(b *testing.B, c *http.Client) {
+		for b.Loop() {
+			ctx, cancel := context.WithCancel(b.Context())
+			r, _ := http.NewRequestWithContext(ctx, "GET", "https://cred.lab.test/events", nil)
+			answer, err := c.Do(r)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := io.ReadFull(answer.Body, make([]byte, 11)); err != nil {
+				b.Fatal(err)
+			}
+			cancel()
+			answer.Body.Close()
+		}
+	})
+}

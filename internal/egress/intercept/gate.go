@@ -2,6 +2,7 @@ package intercept
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"time"
@@ -114,7 +115,7 @@ func (g *gate) line() error {
 		}
 		seen = len(g.buf)
 		if seen > 0 && slow == nil && g.step == stepHead {
-			slow = time.AfterFunc(g.patience, func() { _ = g.Conn.Close() })
+			slow = time.AfterFunc(g.patience, func() { _ = g.Close() })
 		}
 		if err := g.more(); err != nil {
 			if slow != nil {
@@ -139,7 +140,7 @@ func (g *gate) more() error {
 	if n > 0 {
 		return nil
 	}
-	if err == io.EOF && len(g.buf) > 0 {
+	if errors.Is(err, io.EOF) && len(g.buf) > 0 {
 		return io.ErrUnexpectedEOF
 	}
 	return err

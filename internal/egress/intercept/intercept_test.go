@@ -3,7 +3,6 @@ package intercept
 import (
 	"fmt"
 	"io"
-	"log"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,8 +11,6 @@ import (
 	"moat/internal/journal"
 	"moat/internal/policy"
 )
-
-func silent() *log.Logger { return log.New(io.Discard, "", 0) }
 
 func get(t testing.TB, c *http.Client, url string, edit ...func(*http.Request)) (*http.Response, string) {
 	t.Helper()

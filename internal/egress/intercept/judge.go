@@ -62,6 +62,8 @@ func (x *exchange) checkForm() *flaw {
 		return bad("the method is invalid")
 	case len(r.RequestURI) > maxLine:
 		return &flaw{http.StatusRequestURITooLong, "the request line is too long"}
+	case !strings.HasPrefix(r.RequestURI, "/") && r.RequestURI != "*":
+		return bad("the path is invalid") // RFC 9113 section 8.3.1
 	}
 	if f := (&head{method: r.Method, target: r.RequestURI}).checkTarget(); f != nil {
 		return f

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -37,7 +38,8 @@ type lab struct {
 	records     *records
 	refusals    chan egress.Refusal
 	policy      *policy.Policy
-	refuse      *egress.RefusedError // what Dial says, if it is set
+	refuse      *egress.RefusedError           // what Dial says, if it is set
+	connState   func(net.Conn, http.ConnState) // of servers that are made after it is set
 
 	mu      sync.Mutex
 	servers map[string]string // host:port → address
@@ -131,7 +133,9 @@ func (l *lab) dialled() []string {
 func (l *lab) outside(name string, h http.Handler) *httptest.Server {
 	l.t.Helper()
 	s := httptest.NewUnstartedServer(h)
-	s.Config.ErrorLog, s.Config.DisableGeneralOptionsHandler = silent(), true
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
+	s.Config.DisableGeneralOptionsHandler = true
+	s.Config.ConnState = l.connState
 	if host, ok := strings.CutSuffix(name, "443"); ok {
 		host = strings.TrimRight(host, "0123456789")
 		s.EnableHTTP2 = true

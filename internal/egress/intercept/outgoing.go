@@ -2,6 +2,7 @@ package intercept
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptrace"
@@ -21,7 +22,7 @@ func (x *exchange) outgoing(ctx context.Context) (*http.Request, *refusal) {
 	out.Host = out.URL.Host
 	out.Header = x.outgoingHeader()
 	out.RequestURI, out.Close, out.TransferEncoding, out.Trailer = "", false, nil, nil
-	out.Form, out.PostForm, out.MultipartForm, out.TLS, out.Cancel = nil, nil, nil, nil, nil
+	out.Form, out.PostForm, out.MultipartForm, out.TLS = nil, nil, nil, nil
 	if x.grant != nil {
 		x.onlyOurs(out)
 	}
@@ -177,7 +178,7 @@ type requestBody struct {
 
 func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		b.failed.Store(&err)
 	}
 	return n, err
@@ -192,7 +193,7 @@ func (b *requestBody) read(p []byte) (int, error) {
 			return 0, errLimit
 		}
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		for name := range b.trailer {
 			b.trailer[name] = b.trailerValues(name)
 		}

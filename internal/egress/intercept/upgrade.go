@@ -48,7 +48,7 @@ func accepted(protocol string, r *http.Request, answer *http.Response) error {
 }
 
 // tunnel joins the two connections after an upgrade. Neither carries a request any more.
-func (x *exchange) tunnel(answer *http.Response, protocol string) {
+func (x *exchange) tunnel(ctx context.Context, answer *http.Response, protocol string) {
 	server, ok := answer.Body.(io.ReadWriteCloser)
 	if err := accepted(protocol, x.r, answer); err != nil || !ok {
 		x.status = 0
@@ -74,12 +74,11 @@ func (x *exchange) tunnel(answer *http.Response, protocol string) {
 		x.err = fmt.Errorf("pass the answer on: %w", err)
 		return
 	}
-	x.err = x.join(client, io.MultiReader(io.LimitReader(buffered, int64(buffered.Reader.Buffered())), client), server)
+	x.err = x.join(ctx, client, io.MultiReader(io.LimitReader(buffered, int64(buffered.Reader.Buffered())), client), server)
 }
 
 // join copies both ways until both are at their end, or one fails.
-func (x *exchange) join(client net.Conn, fromClient io.Reader, server io.ReadWriteCloser) error {
-	ctx := x.r.Context()
+func (x *exchange) join(ctx context.Context, client net.Conn, fromClient io.Reader, server io.ReadWriteCloser) error {
 	g, ctx := errgroup.WithContext(ctx)
 	defer context.AfterFunc(ctx, func() {
 		client.Close()

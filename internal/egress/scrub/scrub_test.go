@@ -98,7 +98,7 @@ func same(got, want, text string, lead int) bool {
 		for j := max(0, i-lead+1); j <= i; j++ {
 			begins = begins || want[j] == mask && (j == 0 || want[j-1] != mask || text[j-1] == mask)
 		}
-		if got[i] != want[i] && !(want[i] == mask && got[i] == text[i] && begins) {
+		if got[i] != want[i] && (want[i] != mask || got[i] != text[i] || !begins) {
 			return false
 		}
 	}
