@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -20,8 +21,9 @@ import (
 // stream is the two bodies of an attach or exec call, as frames.
 type stream struct {
 	client
-	in   *frame.Reader
-	body io.Closer // what in reads from
+	in      *frame.Reader
+	body    io.Closer // what in reads from
+	control *http.ResponseController
 
 	line *line.Conn // on which its input goes to the command; nil if it sends none
 }
@@ -29,7 +31,7 @@ type stream struct {
 // openStream answers the call's header and reads its first frame.
 func openStream(w http.ResponseWriter, r *http.Request, want byte) (*stream, []byte, error) {
 	control := http.NewResponseController(w)
-	st := &stream{in: frame.NewReader(r.Body), body: r.Body}
+	st := &stream{in: frame.NewReader(r.Body), body: r.Body, control: control}
 	st.frames, st.flush = frame.NewWriter(w), control.Flush
 	kind, payload, err := st.in.Next()
 	switch {
@@ -61,6 +63,7 @@ func (srv *server) attach(w http.ResponseWriter, r *http.Request) {
 		s.endStream(st.send(api.KindGone, api.Encode(api.Gone{Reason: err.Error()})))
 		return
 	}
+	st.terminal = s.terminal != nil && req.Terminal != nil && st.source != 0
 	box := s.clients.add(&st.client)
 	defer s.clients.remove(&st.client)
 	s.endStream(s.serve(r.Context(), st, req, box))
@@ -79,10 +82,11 @@ func (s *supervisor) serve(ctx context.Context, st *stream, req api.Attach, box 
 	}
 	send := func(ctx context.Context) error { return s.sendOutput(ctx, st, req.From) }
 	if req.Terminal != nil && s.terminal != nil {
-		if !req.ReadOnly {
+		if st.terminal {
 			s.arrange(func(z *session.Sizes) { z.Active(st, sizeOf(req.Terminal.Size)) })
 			defer s.arrange(func(z *session.Sizes) { z.Left(st) })
 		}
+		st.cut = func() { _ = st.control.SetWriteDeadline(time.Now()) } // HTTP/2 always can
 		send = func(ctx context.Context) error { return s.sendScreen(ctx, st, req.Terminal, req.From) }
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -214,7 +218,7 @@ func (s *supervisor) forwardInput(st *stream) error {
 			if err != nil {
 				return err
 			}
-			if s.terminal != nil && st.source != 0 {
+			if st.terminal {
 				s.arrange(func(z *session.Sizes) { z.Active(st, sizeOf(size)) })
 			}
 		default:
@@ -233,7 +237,7 @@ func (s *supervisor) passInput(st *stream, payload []byte) error {
 	}
 	if s.terminal != nil {
 		s.terminal.Typed()
-		if s.terminal.leader() != st {
+		if st.terminal && s.terminal.leader() != st {
 			s.arrange(func(z *session.Sizes) { z.Active(st, journal.Size{}) })
 		}
 	}

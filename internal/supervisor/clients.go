@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"sync"
+	"time"
 
 	"moat/internal/api"
 	"moat/internal/frame"
@@ -9,17 +10,27 @@ import (
 
 // client is one attached client, as the rest of the supervisor sees it.
 type client struct {
-	source uint64 // of its input, 0 if it sends none
+	source   uint64 // of its input, 0 if it sends none
+	terminal bool   // it types on a terminal that shows the run's: it has a say in the size, and may lead
 
 	sending sync.Mutex
 	frames  *frame.Writer
 	flush   func() error
+
+	cut func() // ends a send that is held up for stallTime; nil: it may take as long as it likes
 }
+
+// stallTime is how long a terminal may take nothing before it is let go. Its client comes back as soon as it can, and
+// is shown a repaint; one that is gone for good should not be counted among those who watch.
+const stallTime = 30 * time.Second
 
 // send sends one frame at once. Frames of different goroutines do not mix.
 func (c *client) send(kind byte, parts ...[]byte) error {
 	c.sending.Lock()
 	defer c.sending.Unlock()
+	if c.cut != nil {
+		defer time.AfterFunc(stallTime, c.cut).Stop()
+	}
 	if err := c.frames.Write(kind, parts...); err != nil {
 		return err
 	}
@@ -92,11 +103,14 @@ func (cs *clients) inputDone(source, offset uint64) {
 	}
 }
 
-// lead tells every client whether it is the leader. It never blocks.
+// lead tells every terminal whether it is the leader. It never blocks.
 func (cs *clients) lead(leader *client) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	for c, m := range cs.all {
+		if !c.terminal {
+			continue
+		}
 		on := c == leader
 		m.lead = &on
 		m.knock()
