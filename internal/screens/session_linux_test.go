@@ -78,11 +78,14 @@ func TestTwoClients(t *testing.T) {
 	before := a.text()
 	c.typed("echo intruder\r")
 	c.resize(50, 9)
+	if r := h.command("replay", "--cast", "-", "two"); strings.Contains(r.out, "60x10") || strings.Contains(r.out, "50x9") {
+		t.Errorf("a watcher changed the size: %s", r.out)
+	}
 	c.cmd.Process.Signal(syscall.SIGTERM)
 	c.ends(0)
 	a.typed("clear; stty size; echo mark\r")
-	b.sees("24 80\nmark")
-	a.sees("24 80\nmark")
+	b.sees("24 80\nmark\n>")
+	a.sees("24 80\nmark\n>")
 	if strings.Contains(a.everything(), "intruder") {
 		t.Errorf("a watcher could type; before\n%s\nafter\n%s", before, a.text())
 	}
