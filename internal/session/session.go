@@ -35,6 +35,7 @@ type Screen struct {
 	step    int64 // position on the tape up to which the model was fed
 	offset  int64 // output bytes up to which the model was fed
 	fed     chan struct{}
+	over    bool // nothing more will be fed
 	answers bool
 	replies func([]byte) // receives what the model answers; called without mu
 	logger  *slog.Logger
@@ -63,6 +64,7 @@ func NewScreen(replies func([]byte), logger *slog.Logger) *Screen {
 // Follow feeds the model with the tape until output is closed or ctx ends. Questions on the tape before position live
 // were asked before this supervisor's time and are not answered again.
 func (s *Screen) Follow(ctx context.Context, dir *os.Root, output *journal.Output, live int64) error {
+	defer s.stop()
 	r, err := journal.OpenReader(dir)
 	if err != nil {
 		return fmt.Errorf("read the tape: %w", err)
@@ -92,6 +94,15 @@ func (s *Screen) Follow(ctx context.Context, dir *os.Root, output *journal.Outpu
 			return err
 		}
 	}
+}
+
+// stop lets those go who wait for the model.
+func (s *Screen) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	close(s.fed)
+	s.fed = make(chan struct{})
 }
 
 func (s *Screen) position() int64 {
@@ -152,6 +163,15 @@ func (s *Screen) Repaint(ctx context.Context, position int64, seen Seen) (Repain
 		seen.Lines = s.marks.lines(seen.Offset)
 	}
 	return s.repaint(seen.Lines), nil
+}
+
+// KeepUp waits until the model knows the output up to offset, or will never know it.
+func (s *Screen) KeepUp(ctx context.Context, offset int64) error {
+	err := s.await(ctx, func() bool { return s.offset >= offset || s.over })
+	if err == nil {
+		s.mu.Unlock()
+	}
+	return err
 }
 
 // LinesAt waits until the model knows the output up to offset, at which a piece of it ended, and returns how many lines

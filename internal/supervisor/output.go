@@ -13,6 +13,10 @@ import (
 // roomRetry is how often a full disk is tried again. No kernel interface tells that room was made.
 const roomRetry = 500 * time.Millisecond
 
+// maxUnseen is how much recorded output the screen model may not know yet, in bytes: what it takes in within a tenth of
+// a second or so. A command that prints faster for long waits, so that whoever attaches need not.
+const maxUnseen = 4 << 20
+
 // offset is the number of the first output byte that is not recorded yet, as the guest counts: those that could not
 // be recorded are in it.
 func (s *supervisor) offset() uint64 { return uint64(s.output.Offset()) + s.missing }
@@ -37,6 +41,11 @@ func (s *supervisor) store(ctx context.Context, out line.Output) error {
 		return fmt.Errorf("output begins at %d, want %d", out.Offset, next)
 	}
 	chunk := journal.Chunk{Time: out.Time, Stream: journal.Stream(out.Stream), Offset: s.output.Offset(), Data: out.Data}
+	if s.terminal != nil {
+		if err := s.terminal.KeepUp(ctx, chunk.Offset-maxUnseen); err != nil {
+			return err
+		}
+	}
 	err := s.output.Append(chunk)
 	if !errors.Is(err, journal.ErrNoSpace) {
 		return err
