@@ -42,12 +42,10 @@ func TestLeaveFlood(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	h.start("flood", "sh", "-c", "while :; do /workspace/actor flood 100 0; done")
-	s := openSeat(t, 80, 24)
 	var took []time.Duration
-	for range rounds(t, 7) {
-		begin := len(s.all())
-		s.start(h.prepare(t.Context(), "-q", "attach", "flood"))
-		s.await("output", func() bool { return len(s.output) > begin+1<<20 })
+	for range rounds(t, 5) {
+		s := h.sit(80, 24, "-q", "attach", "flood")
+		s.await("output", func() bool { return len(s.output) > 1<<18 })
 		start := time.Now()
 		s.typed("\x1fd")
 		<-s.done
