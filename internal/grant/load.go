@@ -26,39 +26,45 @@ func (b *Book) Check(ctx context.Context, names []string) error {
 // All that is wrong is in one error: *[UnknownError], *[UnreadyError] with the command that helps, *[ConflictError], or a
 // *config.Error about the file of a provider.
 func (b *Book) Load(ctx context.Context, names []string, seed []byte) ([]Ready, error) {
+	ready, err := b.Resume(ctx, names, seed)
+	if err != nil {
+		return nil, err
+	}
+	return ready, nil
+}
+
+// Resume is [Book.Load] for a run that goes on after its supervisor was replaced. A grant that cannot be used any more, as
+// it was revoked or has expired meanwhile, is returned all the same: its hosts and its placeholders stay what they were,
+// and putting it in fails. The error still says what is wrong; only a grant without a provider is left out.
+func (b *Book) Resume(ctx context.Context, names []string, seed []byte) ([]Ready, error) {
 	if len(seed) != SeedSize {
 		return nil, fmt.Errorf("the seed for placeholders has %d bytes instead of %d", len(seed), SeedSize)
 	}
 	var ready []Ready
 	var problems []error
-	seen, owner := map[string]bool{}, map[string]string{}
+	owner := map[string]string{}
 	for _, ref := range names {
-		name, _ := Split(ref)
-		if seen[ref] {
-			continue
-		}
-		seen[ref] = true
-		r, err := b.load(ctx, ref, seed)
+		g, err := b.load(ctx, ref, seed)
 		if err != nil {
 			problems = append(problems, err)
 			continue
 		}
-		if seen[name] && name != ref {
-			continue // only its scopes were to be looked at
+		if err := g.current(); err != nil && !slices.ContainsFunc(problems, func(p error) bool { return p.Error() == err.Error() }) {
+			problems = append(problems, err)
 		}
-		seen[name] = true
-		for _, host := range r.Hosts {
+		name := g.provider.Name
+		if slices.ContainsFunc(ready, func(r Ready) bool { return r.Name == name }) {
+			continue // given twice, perhaps with other scopes
+		}
+		for _, host := range g.provider.Hosts {
 			if first := owner[host]; first != "" {
 				problems = append(problems, &ConflictError{Host: host, First: first, Second: name})
 			}
 			owner[host] = name
 		}
-		ready = append(ready, r)
+		ready = append(ready, g.ready())
 	}
-	if err := errors.Join(problems...); err != nil {
-		return nil, err
-	}
-	return ready, nil
+	return ready, errors.Join(problems...)
 }
 
 // Split parts a reference to a grant, "provider" or "provider:scope,scope".
@@ -70,37 +76,32 @@ func Split(ref string) (name string, scopes []string) {
 	return name, scopes
 }
 
-func (b *Book) load(ctx context.Context, ref string, seed []byte) (Ready, error) {
+// load makes a use of a grant. Whether it can be used is left to its method current.
+func (b *Book) load(ctx context.Context, ref string, seed []byte) (use, error) {
 	name, scopes := Split(ref)
 	p, err := b.Find(name)
 	if err != nil {
-		return Ready{}, err
-	}
-	c, err := b.Read(ctx, name)
-	if err != nil {
-		return Ready{}, err
-	}
-	for _, scope := range scopes {
-		if len(c.Scopes) > 0 && !slices.Contains(c.Scopes, scope) {
-			return Ready{}, &UnreadyError{ref, fmt.Errorf("it is stored for %s only", strings.Join(c.Scopes, ","))}
-		}
-	}
-	g := use{provider: p, credential: c, now: b.now}
-	if err := g.current(); err != nil {
-		return Ready{}, err
+		return use{}, err
 	}
 	mark, err := p.placeholder(seed)
 	if err != nil {
-		return Ready{}, err
+		return use{}, err
 	}
-	g.mark = mark
-	return g.ready(), nil
+	g := use{provider: p, mark: mark, now: b.now}
+	g.credential, g.broken = b.Read(ctx, name)
+	for _, scope := range scopes {
+		if has := g.credential.Scopes; len(has) > 0 && !slices.Contains(has, scope) {
+			g.broken = &UnreadyError{ref, fmt.Errorf("it is stored for %s only", strings.Join(has, ","))}
+		}
+	}
+	return g, nil
 }
 
 // use is a credential in use. It never changes.
 type use struct {
 	provider   Provider
 	credential Credential
+	broken     error  // why it cannot be used; the credential may be empty then
 	mark       string // its placeholder
 	now        func() time.Time
 }
@@ -121,8 +122,11 @@ func (g use) ready() Ready {
 	return r
 }
 
-// current returns an UnreadyError when the credential's time is over.
+// current returns an UnreadyError for a grant that cannot be used, or not any more.
 func (g use) current() error {
+	if g.broken != nil {
+		return g.broken
+	}
 	if end := g.credential.ExpiresAt; !end.IsZero() && !g.now().Before(end) {
 		return &UnreadyError{g.provider.Name, fmt.Errorf("%w (%s)", ErrExpired, end.UTC().Format(time.RFC3339))}
 	}

@@ -118,6 +118,37 @@ func TestUnreadyGrants(t *testing.T) {
 	}
 }
 
+// A run that goes on keeps hosts and placeholders of grants that are gone, and they are not put in any more.
+func TestResume(t *testing.T) {
+	book := newBook(t)
+	save(t, book, Credential{Provider: "github"})
+	save(t, book, Credential{Provider: "npm"})
+	before := load(t, book, "github", "npm")
+	if err := book.Store.Remove("github"); err != nil {
+		t.Fatal(err)
+	}
+	after, err := book.Resume(t.Context(), []string{"github", "npm", "gone"}, seed(1))
+	if text := fmt.Sprint(err); !strings.Contains(text, "moat grant github") || !strings.Contains(text, `no provider "gone"`) || strings.Contains(text, "npm;") {
+		t.Errorf("it says %v", err)
+	}
+	if len(after) != 2 || !cmp.Equal(after[0].Hosts, before[0].Hosts) || !cmp.Equal(after[0].Env, before[0].Env) || !cmp.Equal(after[0].Placeholders, before[0].Placeholders) {
+		t.Fatalf("%+v became %+v", before, after)
+	}
+	for i, url := range []string{"https://api.github.com/", "https://registry.npmjs.org/"} {
+		r, err := http.NewRequest("GET", url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = after[i].Inject(t.Context(), r)
+		if gone := i == 0; errors.Is(err, secret.ErrNotFound) != gone || (len(r.Header) == 0) != gone || (len(after[i].Secrets()) == 0) != gone {
+			t.Errorf("%s: %v, %v", url, r.Header, err)
+		}
+	}
+	if got, err := after[0].Swap(t.Context(), before[0].Placeholders[0]); err == nil || got != "" {
+		t.Errorf("its placeholder stands for %q, %v", got, err)
+	}
+}
+
 // A credential that ends while it is in use is not sent any more.
 func TestExpiryInUse(t *testing.T) {
 	book := newBook(t)

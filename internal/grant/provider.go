@@ -148,8 +148,11 @@ func without(query string, names []string) string {
 	return strings.Join(kept, "&")
 }
 
-// secrets are the forms in which a token is sent.
+// secrets are the forms in which a token is sent; none of no token.
 func (p Provider) secrets(token secret.Value) []string {
+	if token.IsZero() {
+		return nil
+	}
 	forms := []string{token.Expose()}
 	for _, rule := range p.Rules {
 		if strings.Contains(rule.Format, "{basic}") && !slices.Contains(forms, rule.basic(token)) {
