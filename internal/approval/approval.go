@@ -46,24 +46,24 @@ func (l Line) String() string {
 }
 
 // Widens returns what of the difference between two lists widens the sandbox: what is new and opens something, and
-// what is gone and kept something shut. For a workspace that was never accepted, old is what holds by default.
+// what is gone and kept something shut. For a workspace that was never accepted, old is what holds by default. New words
+// for what is gone, such as rules that were changed, are shown beside it.
 func Widens(old, now []Ask) []Line {
+	before, after := index(old), index(now)
 	var lines []Line
+	lost := map[string]bool{} // topics of which something that narrows is gone
 	for _, a := range old {
-		if a.Narrows && !slices.ContainsFunc(now, a.keptBy) {
+		if a.Narrows && !after.keepsShut(a) {
+			lost[a.Topic] = true
 			lines = append(lines, Line{Ask: a})
 		}
 	}
 	for _, a := range now {
+		opens := a.Within == "" || before.narrowed[a.Within]
 		if a.Narrows {
-			// New words for what is gone, such as rules that were changed, or a higher limit: shown beside it.
-			replaces := func(l Line) bool { return l.Topic == a.Topic && !l.Added }
-			if !slices.Contains(old, a) && slices.ContainsFunc(lines, replaces) {
-				lines = append(lines, Line{Ask: a, Added: true})
-			}
-			continue
+			opens = lost[a.Topic]
 		}
-		if !slices.Contains(old, a) && a.opens(old) {
+		if opens && !before.has[a] {
 			lines = append(lines, Line{Ask: a, Added: true})
 		}
 	}
@@ -71,17 +71,34 @@ func Widens(old, now []Ask) []Line {
 	return lines
 }
 
-// keptBy reports whether b keeps shut what a, which narrows, keeps shut.
-func (a Ask) keptBy(b Ask) bool {
-	if a.Bound > 0 {
-		return b.Narrows && b.Topic == a.Topic && b.Bound > 0 && b.Bound <= a.Bound
-	}
-	return a == b
+// indexed is a list that is asked about often: the agent decides how long it is.
+type indexed struct {
+	has      map[Ask]bool
+	narrowed map[string]bool  // topics of what narrows
+	bounds   map[string]int64 // the lowest limit of each topic
 }
 
-// opens reports whether a opens something that was shut.
-func (a Ask) opens(old []Ask) bool {
-	return a.Within == "" || slices.ContainsFunc(old, func(o Ask) bool { return o.Narrows && o.Topic == a.Within })
+func index(asks []Ask) indexed {
+	x := indexed{has: map[Ask]bool{}, narrowed: map[string]bool{}, bounds: map[string]int64{}}
+	for _, a := range asks {
+		x.has[a] = true
+		if a.Narrows {
+			x.narrowed[a.Topic] = true
+		}
+		if lowest, ok := x.bounds[a.Topic]; a.Narrows && a.Bound > 0 && (!ok || a.Bound < lowest) {
+			x.bounds[a.Topic] = a.Bound
+		}
+	}
+	return x
+}
+
+// keepsShut reports whether what a keeps shut is kept shut by the list.
+func (x indexed) keepsShut(a Ask) bool {
+	if a.Bound > 0 {
+		bound, ok := x.bounds[a.Topic]
+		return ok && bound <= a.Bound
+	}
+	return x.has[a]
 }
 
 // normal returns the list sorted and each Ask once, so that the order of a file does not matter.

@@ -18,8 +18,8 @@ import (
 // Folder is where approvals are in $MOAT_HOME.
 const Folder = "approvals"
 
-// maxFile bounds what is read of a stored approval.
-const maxFile = 4 << 20
+// maxFile bounds what is read of a stored approval. The largest file that a workspace can have asks for half of it.
+const maxFile = 32 << 20
 
 const version = 1
 
@@ -74,7 +74,7 @@ func Load(home *os.Root, workspace string) ([]Ask, time.Time, error) {
 // Save stores what is accepted for a workspace from now on, in place of what was before.
 func Save(home *os.Root, workspace string, asks []Ask, now time.Time) error {
 	asks = normal(asks)
-	data, err := json.MarshalIndent(record{version, workspace, now.UTC(), Digest(workspace, asks), asks}, "", "  ")
+	data, err := json.Marshal(record{version, workspace, now.UTC(), Digest(workspace, asks), asks})
 	if err != nil {
 		return fmt.Errorf("store approval: %w", err)
 	}

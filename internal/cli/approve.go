@@ -150,22 +150,42 @@ func (app *App) consent(s *attachment, home *run.Home, workspace string, agent *
 	if agent != nil {
 		file = agent.File
 	}
-	var diff strings.Builder
-	for _, line := range w.widens {
-		fmt.Fprintf(&diff, "  %s\n", visible(line.String()))
-	}
+	diff := w.difference()
 	if app.stdin() != plan.StdinTerminal {
 		return &exitError{
 			code: codeUsage,
-			err:  fmt.Errorf("%s gives the sandbox more than you approved for this folder:\n%s", file, strings.TrimSuffix(diff.String(), "\n")),
+			err:  fmt.Errorf("%s gives the sandbox more than you approved for this folder:\n%s", file, strings.TrimSuffix(diff, "\n")),
 			hint: fmt.Sprintf("to accept it: moat approve %s, or add --approve, or set MOAT_APPROVE=1", shellWord(workspace)),
 		}
 	}
-	fmt.Fprintf(app.Err, "moat: %s gives the sandbox more than you approved for this folder:\n%s", visible(file), diff.String())
+	fmt.Fprintf(app.Err, "moat: %s gives the sandbox more than you approved for this folder:\n%s", visible(file), diff)
 	if err := app.yes(s, "accept it?"); err != nil {
 		return err
 	}
 	return w.accept()
+}
+
+// maxShown is how many lines of one topic a difference shows, and maxShownText how many characters of a line: nothing can
+// be hidden by so much of something else that it is off the screen.
+const (
+	maxShown     = 10
+	maxShownText = 300
+)
+
+// difference is what widens, for people.
+func (w *wishes) difference() string {
+	var b strings.Builder
+	shown := map[string]int{}
+	for i, line := range w.widens {
+		if shown[line.Topic]++; shown[line.Topic] <= maxShown {
+			fmt.Fprintf(&b, "  %s\n", cut(visible(line.String()), maxShownText))
+		}
+		lastOfTopic := i+1 == len(w.widens) || w.widens[i+1].Topic != line.Topic
+		if more := shown[line.Topic] - maxShown; lastOfTopic && more > 0 {
+			fmt.Fprintf(&b, "    … and %d more in %s (\"moat approve\" lists all)\n", more, line.Topic)
+		}
+	}
+	return b.String()
 }
 
 // yes asks on the terminal. The signals are the attachment's already, so that Ctrl+C has to be listened to here.

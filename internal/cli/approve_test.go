@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,6 +103,28 @@ func TestWhatWidens(t *testing.T) {
 		}
 		if s := strings.Join(got, "|"); s != test.want {
 			t.Errorf("%s: %q, want %q", test.name, s, test.want)
+		}
+	}
+}
+
+// TestDifferenceIsShort: a grant cannot be hidden behind ten thousand hosts.
+func TestDifferenceIsShort(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("env: {HTTP_PROXY: '" + strings.Repeat("x", 100_000) + "'}\ngrants: [github]\nnetwork: {host: [5432], allow: [")
+	for text.Len() < config.MaxFileBytes-20 {
+		fmt.Fprintf(&text, "h%d,", text.Len())
+	}
+	text.WriteString("x]}")
+	strict := config.DefaultGlobal()
+	strict.Policy = policy.Strict
+	w := wishes{widens: approval.Widens(asksOf(t, "", strict), asksOf(t, text.String(), strict))}
+	got := w.difference()
+	if n := strings.Count(got, "\n"); n > 20 || len(got) > 2000 {
+		t.Errorf("%d lines, %d bytes", n, len(got))
+	}
+	for _, want := range []string{"+ grants: github\n", "+ network.host: 5432\n", " more in network.allow"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in it:\n%s", want, got)
 		}
 	}
 }

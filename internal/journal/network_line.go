@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 	"unicode"
@@ -28,9 +29,9 @@ const (
 // lineStart begins every line: the ID is found without reading the rest.
 const lineStart = `{"id":`
 
-// appendLine appends the record as a line of at most maxLine bytes. What is too large for one loses first its bodies,
-// then its headers, then the ends of its texts, and says so (Truncated).
-func appendLine(b []byte, r Request) []byte {
+// encodeLine returns the record as a line of at most maxLine bytes. What is too large for one loses first its bodies, then
+// its headers, then the ends of its texts, and says so (Truncated).
+func encodeLine(r Request) []byte {
 	if year := r.T.UTC().Year(); year < 1 || year > 9999 {
 		r.T = time.Time{} // RFC 3339 has no others
 	}
@@ -43,20 +44,26 @@ func appendLine(b []byte, r Request) []byte {
 		func(r *Request) { r.RequestHeaders, r.ResponseHeaders = nil, nil },
 		cutTexts,
 	}
-	line := encodeLine(r)
+	line := encode(r)
 	for _, cut := range cuts {
 		if len(line) <= maxLine {
 			break
 		}
 		cut(&r)
 		r.Truncated = true
-		line = encodeLine(r)
+		line = encode(r)
 	}
-	return append(b, line...)
+	return line
 }
 
 // cutTexts leaves the beginning of each text.
 func cutTexts(r *Request) {
+	for _, p := range []**string{&r.Grant, &r.Error} {
+		if *p != nil {
+			own := **p // what it points to is the caller's
+			*p = &own
+		}
+	}
 	for _, s := range []*string{&r.Kind, &r.Method, &r.URL, &r.Host, &r.Address, &r.SNI, &r.Protocol, &r.Decision, &r.Rule, r.Grant, r.Error} {
 		if s != nil && len(*s) > maxField {
 			*s = (*s)[:maxField]
@@ -64,7 +71,7 @@ func cutTexts(r *Request) {
 	}
 }
 
-func encodeLine(r Request) []byte {
+func encode(r Request) []byte {
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
@@ -77,10 +84,10 @@ func encodeLine(r Request) []byte {
 // EscapeJSON returns JSON text in which every character that is invisible, or that a terminal obeys, is written as an
 // escape sequence. To whoever reads it as JSON it means the same.
 func EscapeJSON(text []byte) []byte {
-	harmless := func(r rune) bool { return r < 0x7f || unicode.IsPrint(r) } // below 0x20 is only white space between values
-	if !bytes.ContainsFunc(text, func(r rune) bool { return !harmless(r) }) {
+	if !slices.ContainsFunc(text, func(c byte) bool { return c >= 0x7f }) {
 		return text
 	}
+	harmless := func(r rune) bool { return r < 0x7f || unicode.IsPrint(r) } // below 0x20 is only white space between values
 	out := make([]byte, 0, len(text)+len(text)/8)
 	for len(text) > 0 {
 		r, size := utf8.DecodeRune(text)

@@ -179,7 +179,7 @@ func TestTornNetworkRecord(t *testing.T) {
 
 // TestDamagedNetworkRecord: pages that never reached the disk are zero.
 func TestDamagedNetworkRecord(t *testing.T) {
-	whole := func(id uint64, host string) string { return string(appendLine(nil, ended(request(host), id))) }
+	whole := func(id uint64, host string) string { return string(encodeLine(ended(request(host), id))) }
 	zeros := strings.Repeat("\x00", 4096)
 	for name, test := range map[string]struct {
 		text    string
@@ -248,10 +248,13 @@ func TestLargeNetworkRecord(t *testing.T) {
 		"url":     {Request{Host: "a", URL: "http://a/" + big}, func(r Request) bool { return len(r.URL) == maxField }},
 		"all":     {Request{Host: big, URL: big, Rule: big, Error: &big, Grant: &big}, func(r Request) bool { return len(r.Host) == maxField }},
 	} {
-		line := appendLine(nil, ended(test.r, 1))
+		line := encodeLine(ended(test.r, 1))
 		got, ok := decodeLine(line)
 		if len(line) > maxLine || !ok || !got.Truncated || !test.keep(got) {
 			t.Errorf("%s: a line of %d bytes: %.200s", name, len(line), line)
+		}
+		if len(big) != maxLine/4 {
+			t.Fatalf("%s: what the caller holds was cut", name)
 		}
 	}
 }
@@ -304,7 +307,7 @@ func TestFollowNetwork(t *testing.T) {
 // TestFollowHalfALine: what is on its way is not taken for damaged.
 func TestFollowHalfALine(t *testing.T) {
 	dir := t.TempDir()
-	line := appendLine(nil, ended(request("a.example"), 1))
+	line := encodeLine(ended(request("a.example"), 1))
 	f, err := os.Create(filepath.Join(dir, NetworkName))
 	if err != nil {
 		t.Fatal(err)
@@ -355,7 +358,7 @@ func FuzzNetworkLine(f *testing.F) {
 	f.Add("\u2028\u202e", "\U000e0001", "\u009b", "\x7f")
 	f.Fuzz(func(t *testing.T, host, url, header, body string) {
 		r := ended(Request{Host: host, URL: url, RequestHeaders: map[string][]string{header: {host}}, ResponseBody: &body}, 7)
-		line := appendLine(nil, r)
+		line := encodeLine(r)
 		text, ok := bytes.CutSuffix(line, []byte("\n"))
 		if !ok || bytes.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			t.Fatalf("not one harmless line: %q", line)
@@ -373,7 +376,7 @@ func FuzzNetworkLine(f *testing.F) {
 
 // FuzzNetworkReader: a file with anything in it is read to its end, and opened for writing without losing a whole line.
 func FuzzNetworkReader(f *testing.F) {
-	whole := string(appendLine(nil, ended(request("a.example"), 1)))
+	whole := string(encodeLine(ended(request("a.example"), 1)))
 	f.Add(whole + whole[:50])
 	f.Add("\n\n{\"id\":3,}\n" + whole)
 	f.Add(strings.Replace(whole, `"id":1`, `"id":70000`, 1) + whole)

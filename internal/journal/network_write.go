@@ -132,7 +132,7 @@ func (n *Network) End(r Request) {
 
 // add queues a record. After Close it does nothing.
 func (n *Network) add(r Request) {
-	line := appendLine(nil, r)
+	line := encodeLine(r)
 	n.state.Lock()
 	defer n.state.Unlock()
 	for len(n.queue) >= maxQueue && !n.closed {
