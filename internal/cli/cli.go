@@ -76,7 +76,7 @@ a run that goes on; 1 failure; 2 a mistake on the command line or in a configura
 command; 126 it cannot be executed; 127 it was not found; 130 interrupted before it had started.
 
 MOAT_HOME is where runs are kept (~/.moat), MOAT_RUNTIME what makes sandboxes, MOAT_STOP_WINDOW the time for a second
-Ctrl+C. A flag wins over the environment, that over agent.yaml in the project, and that over config.yaml in MOAT_HOME.`,
+Ctrl+C; MOAT_APPROVE=1 accepts what an agent.yaml asks for. A flag wins over the environment, that over agent.yaml in the project, and that over config.yaml in MOAT_HOME.`,
 		Example: `  moat run -- make test
   moat run -d --name tests -- npm test
   moat logs -f tests`,

@@ -3,6 +3,7 @@ package journal
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -105,19 +106,21 @@ func TestNetworkClosedOnAFullDisk(t *testing.T) {
 			n.End(request("lost.example"))
 		}
 		var stuck sync.WaitGroup
-		stuck.Go(func() {
-			for range 3 * maxQueue / 200 {
-				n.End(request("lost.example"))
-			}
-		})
+		big := request("lost.example")
+		big.URL = strings.Repeat("x", maxQueue-1000)
+		for range 5 {
+			stuck.Go(func() { n.End(big) })
+		}
 		synctest.Wait()
 		err := n.Close()
-		if !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), "records are lost") {
-			t.Errorf("closed: %v", err)
-		}
 		stuck.Wait()
-		if got, damaged := requests(t, dir); len(got) == 0 || got[0].Host != "kept.example" || damaged != 0 {
+		got, damaged := requests(t, dir)
+		if len(got) == 0 || got[0].Host != "kept.example" || damaged != 0 {
 			t.Errorf("%s, %d damaged", hosts(got), damaged)
+		}
+		want := fmt.Sprintf("%d records are lost", 1+3+5-len(got))
+		if !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), want) {
+			t.Errorf("closed: %v, want %s", err, want)
 		}
 	})
 }

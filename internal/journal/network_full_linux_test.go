@@ -52,7 +52,7 @@ func TestNetworkOnAFullDisk(t *testing.T) {
 		t.Errorf("told of %v", err)
 	}
 	got, damaged := requests(t, dir)
-	if len(got) == 0 || len(got) >= count || damaged != 0 {
+	if len(got) >= count || damaged != 0 { // it may be none: tmpfs can refuse a large write as a whole
 		t.Errorf("on the full disk: %d records, %d damaged", len(got), damaged)
 	}
 	if err := os.Remove(ballast); err != nil {

@@ -37,6 +37,7 @@ type Network struct {
 	news    sync.Cond // queue or closed changed
 	moved   sync.Cond // the writer took the queue, or wrote what it took
 	queue   []byte    // whole lines
+	waiting int       // callers that wait for room in it
 	added   int64     // bytes that were ever queued
 	settled int64     // of them, those that are written, or given up at Close
 	lost    int64     // records that were given up
@@ -130,17 +131,19 @@ func (n *Network) End(r Request) {
 	n.add(r)
 }
 
-// add queues a record. After Close it does nothing.
+// add queues a record. After Close it does nothing; what waits when it is closed is still queued.
 func (n *Network) add(r Request) {
 	line := encodeLine(r)
 	n.state.Lock()
 	defer n.state.Unlock()
-	for len(n.queue) >= maxQueue && !n.closed {
-		n.moved.Wait()
-	}
 	if n.closed {
 		return
 	}
+	n.waiting++
+	for len(n.queue) >= maxQueue && !n.closed {
+		n.moved.Wait()
+	}
+	n.waiting--
 	n.queue = append(n.queue, line...)
 	n.added += int64(len(line))
 	n.news.Signal()
@@ -167,7 +170,7 @@ func (n *Network) write() {
 func (n *Network) take(before []byte) []byte {
 	n.state.Lock()
 	defer n.state.Unlock()
-	for len(n.queue) == 0 && !n.closed {
+	for len(n.queue) == 0 && (!n.closed || n.waiting > 0) {
 		n.news.Wait()
 	}
 	batch := n.queue
@@ -268,9 +271,9 @@ func (n *Network) takeSyncError() error {
 	return err
 }
 
-// Close writes and syncs what is queued and closes the file. Only its first call does anything. Whoever still waits in
-// Begin or End returns without a record, so those that record are ended first. On a full disk it tries once more and
-// returns that error with the number of records that are lost.
+// Close writes and syncs what is recorded so far, also by those that still wait in Begin or End, and closes the file. What
+// comes later is dropped, so those that record are ended first. Where the disk is full, which they may wait for, it tries
+// once more and returns the error with the number of records that are lost. Only its first call does anything.
 func (n *Network) Close() error {
 	n.state.Lock()
 	if n.closed {
