@@ -17,8 +17,10 @@ import (
 	"moat/internal/egress"
 )
 
-// pieceSize is at most passed on at once; a connection that has its own has a piece at a time in memory.
-const pieceSize = 64 << 10
+const (
+	pieceSize = 64 << 10 // about as much of a body is passed on at once
+	smallSize = 8 << 10  // is what an answer has of memory, unless it fills that: thousands may wait for their next event
+)
 
 var errCoding = errors.New("the answer is coded in a way that was not asked for")
 
@@ -280,11 +282,12 @@ type sink struct {
 
 // copyBody passes a body of a length, -1 if it is not known, on, each piece as it comes, without secrets.
 func (x *exchange) copyBody(to sink, from io.Reader, length int64) error {
-	b := x.buffers.Get().(*[]byte)
-	defer x.buffers.Put(b)
+	small := x.pieces.Get().(*[]byte)
+	defer x.pieces.Put(small)
+	var large *[]byte
 	secrets, source := x.secrets.Load(), x.dialled.Load()
 	stream := secrets.Stream()
-	buf, held, total := *b, 0, int64(0)
+	buf, held, total := *small, 0, int64(0)
 	if secrets.Longest() > len(buf)/4 {
 		buf = make([]byte, 4*secrets.Longest())
 	}
@@ -304,7 +307,15 @@ func (x *exchange) copyBody(to sink, from io.Reader, length int64) error {
 				return errLimit
 			}
 		}
-		held = copy(buf, buf[again:held+n])
+		rest := buf[again : held+n]
+		if large == nil && held+n == len(buf) {
+			large = x.buffers.Get().(*[]byte)
+			defer x.buffers.Put(large)
+			if len(*large) > len(buf) {
+				buf = *large
+			}
+		}
+		held = copy(buf, rest)
 		if end {
 			return nil
 		}

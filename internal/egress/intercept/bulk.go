@@ -32,8 +32,9 @@ type bulk struct {
 	waiting int
 }
 
-func newBulkPool() *sync.Pool {
-	return &sync.Pool{New: func() any { b := make([]byte, bulkSize); return &b }}
+// newPool lends *[]byte of a size.
+func newPool(size int) *sync.Pool {
+	return &sync.Pool{New: func() any { b := make([]byte, size); return &b }}
 }
 
 // Read is called by one goroutine at a time.

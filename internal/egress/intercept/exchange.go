@@ -47,8 +47,10 @@ func serveRequest(w http.ResponseWriter, r *http.Request) {
 	}
 	defer v.requests.leave()
 	x := &exchange{visit: v, w: w, r: r, host: v.target.Host, port: v.target.Port, pinned: v.target.Pinned, began: time.Now()}
-	x.serve(r.Context())
-	x.finish()
+	func() {
+		defer x.finish() // whatever happens
+		x.serve(r.Context())
+	}()
 	if x.broken {
 		panic(http.ErrAbortHandler)
 	}

@@ -23,6 +23,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -69,6 +70,7 @@ type Interceptor struct {
 	secrets atomic.Pointer[scrub.Set] // all secrets as they are now
 	hidden  atomic.Pointer[scrub.Set] // secrets and placeholders: what records must not have
 	buffers *sync.Pool                // bulkSize long
+	pieces  *sync.Pool                // smallSize long
 }
 
 var (
@@ -91,7 +93,7 @@ func New(c Config) *Interceptor {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	i := &Interceptor{config: c}
-	i.buffers = newBulkPool()
+	i.buffers, i.pieces = newPool(bulkSize), newPool(smallSize)
 	i.loadGrants()
 	i.outside = newOutside(c, i.buffers)
 	i.server = &http.Server{
@@ -158,7 +160,7 @@ func (v *visit) open(ctx context.Context, raw net.Conn) (net.Conn, error) {
 		limited, cancel := context.WithTimeout(ctx, handshakeLimit)
 		defer cancel()
 		if err := secure.HandshakeContext(limited); err != nil {
-			return nil, errors.Join(errHandshake, err)
+			return nil, fmt.Errorf("%w: %w", errHandshake, err)
 		}
 		state := secure.ConnectionState()
 		v.sni = state.ServerName

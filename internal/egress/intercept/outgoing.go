@@ -172,13 +172,14 @@ func (x *exchange) onlyOurQuery(query string, removed *[]string) string {
 type requestBody struct {
 	x       *exchange
 	body    io.ReadCloser
-	trailer http.Header // to be filled in at the end
-	failed  atomic.Pointer[error]
+	trailer http.Header           // to be filled in at the end
+	closed  atomic.Bool           // nobody wants more of it
+	failed  atomic.Pointer[error] // why there is not more of it, although somebody wants it
 }
 
 func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil && !errors.Is(err, io.EOF) && !b.closed.Load() {
 		b.failed.Store(&err)
 	}
 	return n, err
@@ -210,4 +211,7 @@ func (b *requestBody) trailerValues(name string) []string {
 	return values
 }
 
-func (b *requestBody) Close() error { return b.body.Close() }
+func (b *requestBody) Close() error {
+	b.closed.Store(true)
+	return b.body.Close()
+}

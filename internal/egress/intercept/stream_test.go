@@ -237,7 +237,7 @@ func (zeros) Read(p []byte) (int, error) {
 
 // Large bodies go through, both ways, and are not kept.
 func TestLarge(t *testing.T) {
-	const size = 40 << 20
+	const size = 24 << 20
 	inBoth(t, func(t *testing.T, two bool) {
 		l := newLab(t, labOptions{grants: []egress.Grant{labGrant()}, capture: egress.CaptureBodies})
 		l.outside("cred.lab.test:443", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
