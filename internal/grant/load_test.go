@@ -190,7 +190,8 @@ func TestFind(t *testing.T) {
 	}
 	provide(t, book, "lab", "name: lab\n")
 	provide(t, book, "github", "name: github\n")
-	if _, err := book.Find("lba"); err == nil || err.(*UnknownError).Near != "lab" {
+	_, err := book.Find("lba")
+	if unknown, ok := errors.AsType[*UnknownError](err); !ok || unknown.Near != "lab" {
 		t.Errorf("lba: %v", err)
 	}
 	for _, name := range []string{"lab", "github"} { // one is wrong, one would be ignored

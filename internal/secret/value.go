@@ -44,7 +44,7 @@ func (v Value) Equal(w Value) bool {
 func (v Value) String() string { return redacted }
 
 // Format writes the same for every verb.
-func (v Value) Format(s fmt.State, _ rune) { io.WriteString(s, redacted) }
+func (v Value) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, redacted) } // fmt reports what Write says
 
 // MarshalText does not return the text. It serves encoding/json, also for keys of maps.
 func (v Value) MarshalText() ([]byte, error) { return []byte(redacted), nil }
