@@ -154,7 +154,10 @@ func (e *execution) takeKeyboard(ctx context.Context, home *run.Home) error {
 	}
 	e.left = make(chan struct{})
 	e.input, err = e.app.takeKeyboard(e.screen, keys, func(term.Action) { close(e.left); <-ctx.Done() })
-	return err
+	if err != nil {
+		return err
+	}
+	return e.screen.mind(e.app.Self)
 }
 
 // start starts the command and serves it to its end.

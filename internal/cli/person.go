@@ -41,7 +41,7 @@ func (s *attachment) equip(p plan.Plan) (err error) {
 // takeKeyboard puts the person's terminal into raw mode and reads what they type. command is told of the keys that are
 // for moat. The screen's end gives the terminal back.
 func (app *App) takeKeyboard(sc *screen, keys config.Keys, command func(term.Action)) (*input, error) {
-	if err := sc.makeRaw(app.Self); err != nil {
+	if err := sc.makeRaw(); err != nil {
 		return nil, err
 	}
 	app.raw.Store(sc)

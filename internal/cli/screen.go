@@ -24,6 +24,7 @@ type screen struct {
 	allow  term.Options
 	buf    []byte
 	ours   bool // the run's screen is what the terminal shows
+	minded bool // a minder was started
 }
 
 // openScreen prepares to show a terminal on the person's: nil if they have none that can be read and written. The caller
@@ -50,14 +51,23 @@ func (app *App) openScreen(noScrollback bool) (*screen, error) {
 // close gives the terminal back, whatever it shows.
 func (sc *screen) close() error { return sc.tty.Close() }
 
-// makeRaw lets every key through as it is typed. From here on the terminal is given back even if this process is killed.
-func (sc *screen) makeRaw(self string) error {
+// makeRaw lets every key through as it is typed.
+func (sc *screen) makeRaw() error {
 	if err := sc.tty.MakeRaw(); err != nil {
 		return err
 	}
 	sc.out = sc.tty
-	// Without a minder the terminal is given back on every way but SIGKILL.
-	if err := sc.tty.StartMinder(self, VerbMind); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+	return nil
+}
+
+// mind sees to it that a raw terminal is given back even if this process is killed. It takes as long as the rest of
+// attaching; so it is done when the first screen is shown, and without it every other end gives the terminal back.
+func (sc *screen) mind(self string) error {
+	if sc.out != sc.tty || sc.minded {
+		return nil
+	}
+	sc.minded = true
+	if err := sc.tty.StartMinder(self, VerbMind); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, term.ErrGivenBack) {
 		return err
 	}
 	return nil

@@ -44,8 +44,10 @@ type attachment struct {
 	from    int64                  // next output byte wanted, or that comes after what the screen shows
 	client  *api.Client
 
-	manner   manner           // of attaching
-	screen   *screen          // the person's terminal, if it shows the run's
+	manner    manner  // of attaching
+	screen    *screen // the person's terminal, if it shows the run's
+	unpainted int     // bytes of the repaint that are still to come
+
 	commands chan term.Action // that the person typed; nil if there is no terminal to type them on
 }
 
@@ -292,7 +294,13 @@ func (s *attachment) draw(kind byte, payload []byte) error {
 	case s.screen == nil:
 		return fmt.Errorf("the supervisor sent an unexpected frame %q", kind)
 	case kind == api.KindPaint:
-		return s.screen.show(payload)
+		if err := s.screen.show(payload); err != nil {
+			return err
+		}
+		if s.unpainted -= len(payload); s.unpainted > 0 {
+			return nil
+		}
+		return s.screen.mind(s.app.Self)
 	case kind == api.KindLead:
 		lead, err := api.Decode[api.Lead](payload)
 		s.screen.lead(lead.On)
@@ -302,7 +310,7 @@ func (s *attachment) draw(kind byte, payload []byte) error {
 		if err != nil {
 			return err
 		}
-		s.from = head.Offset
+		s.from, s.unpainted = head.Offset, head.Bytes
 		return s.screen.begin()
 	}
 }
