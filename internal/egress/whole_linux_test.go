@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"moat/internal/egress"
@@ -17,10 +18,12 @@ import (
 )
 
 // late is an Interceptor that is made after the laboratory which uses it.
-type late struct{ egress.Interceptor }
+type late struct {
+	made atomic.Pointer[intercept.Interceptor]
+}
 
 func (l *late) Intercept(ctx context.Context, conn net.Conn, t egress.Target) {
-	l.Interceptor.Intercept(ctx, conn, t)
+	l.made.Load().Intercept(ctx, conn, t)
 }
 
 // TestWhole is the way out with its real interceptor: a credential is put in, by way of the door and both proxies.
@@ -34,7 +37,7 @@ func TestWhole(t *testing.T) {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(raw)
-	in.Interceptor = intercept.New(intercept.Config{
+	in.made.Store(intercept.New(intercept.Config{
 		Policy: l.current, Authority: l.config.Authority, Recorder: l.records, Dialer: l.config.Dialer, Meter: egress.NewMeter(l.current),
 		Refused: l.config.Refused, Roots: roots, Logger: slog.New(slog.DiscardHandler),
 		Grants: []egress.Grant{{Name: "lab", Hosts: []string{"cred.lab.test"}, Secrets: func() []string { return []string{"the-real-token-value"} },
@@ -42,7 +45,7 @@ func TestWhole(t *testing.T) {
 				r.Header.Set("Authorization", "Bearer the-real-token-value")
 				return nil
 			}}},
-	})
+	}))
 	for _, args := range [][]string{
 		{"https://cred.lab.test/auth"}, {"--http1.1", "https://cred.lab.test/auth"}, {"-x", "http://127.0.0.1:3128", "https://cred.lab.test/auth"},
 		{"-x", "socks5h://127.0.0.1:3128", "https://cred.lab.test/auth"},
