@@ -48,6 +48,7 @@ func typicalPlan() plan.Plan {
 		EnvNames: []string{"TERM", "LANG", "ANTHROPIC_API_KEY"}, Hostname: "brave-otter",
 		User:   sandbox.User{UID: 1000, GID: 1000, Name: "somebody", Home: "/home/somebody"},
 		Mounts: []sandbox.Mount{{Source: "/home/somebody/.cache/go", Target: "/cache", ReadOnly: true}},
+		Grants: []string{"github"},
 	}
 	for _, tool := range []string{".nvm", ".cargo", ".local/share/mise", ".bun", "go/bin", ".local/bin"} {
 		p.Tools = append(p.Tools, sandbox.Tool{Path: "/home/somebody/" + tool, Mask: []string{"credentials.toml", ".npmrc"}})
