@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"os"
@@ -153,6 +154,7 @@ func newGuard(self string, req api.Launch, folder *run.Folder) (*Guard, error) {
 // SuperviseMain is a supervisor's whole life; args are what follows VerbSupervise. Nil means that the run is over.
 func SuperviseMain(ctx context.Context, args []string, version string) error {
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	log.SetOutput(io.Discard) // net/http quotes there what upstreams send, which may be a secret
 	answer := os.NewFile(fdReady, "answer")
 	cfg, err := inherit(args)
 	if err != nil {

@@ -25,7 +25,8 @@ func (s *supervisor) loadGrants(ctx context.Context, names []string) ([]grant.Re
 		return nil, nil
 	}
 	seed, err := s.dir.ReadFile(seedFile)
-	if errors.Is(err, fs.ErrNotExist) {
+	first := errors.Is(err, fs.ErrNotExist)
+	if first {
 		seed = make([]byte, grant.SeedSize)
 		rand.Read(seed) // never fails (crypto/rand)
 		err = atomicfile.Write(s.dir, seedFile, seed, 0o600)
@@ -35,7 +36,14 @@ func (s *supervisor) loadGrants(ctx context.Context, names []string) ([]grant.Re
 	}
 	home := filepath.Dir(filepath.Dir(s.Folder.Dir()))
 	book := &grant.Book{Home: home, Store: secret.Open(home, secret.SystemKeyring())}
-	return book.Load(ctx, names, seed)
+	if first {
+		return book.Load(ctx, names, seed)
+	}
+	grants, err := book.Resume(ctx, names, seed)
+	if err != nil {
+		s.Logger.Warn("a grant cannot be used any more", "error", err)
+	}
+	return grants, nil
 }
 
 // grantHosts is what policy must know of grants: where they reach.
