@@ -53,7 +53,7 @@ func (app *App) approve(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	agent, err := config.Load(path)
+	agent, err := app.agent(path)
 	if err != nil {
 		return err
 	}
@@ -72,6 +72,27 @@ func (app *App) approve(c *cobra.Command, args []string) error {
 	return w.accept()
 }
 
+// agent reads the agent.yaml of a workspace and names the sources of its mounts by where they really are. The links on the
+// way are followed this once: what is shown, accepted and mounted is the same, though an agent may turn its links meanwhile.
+func (app *App) agent(workspace string) (*config.Agent, error) {
+	agent, err := config.Load(workspace)
+	if err != nil || agent == nil {
+		return nil, err
+	}
+	home, err := app.userHome()
+	if err != nil {
+		return nil, err
+	}
+	for i := range agent.Mounts {
+		source := &agent.Mounts[i].Source
+		*source = config.ResolvePath(*source, workspace, home)
+		if real, err := filepath.EvalSymlinks(*source); err == nil { // what is not there is named as it is written
+			*source = real
+		}
+	}
+	return agent, nil
+}
+
 // wishes is what a workspace's file asks for, compared with what was accepted.
 type wishes struct {
 	home      string // $MOAT_HOME
@@ -84,14 +105,10 @@ type wishes struct {
 // wishes compares what the file asks for with what was accepted last, or with what holds by default. A missing file asks
 // for nothing. An approval that cannot be relied on counts as none.
 func (app *App) wishes(home *run.Home, workspace string, agent *config.Agent, global *config.Global) (*wishes, error) {
-	userHome, err := app.userHome()
-	if err != nil {
-		return nil, err
-	}
 	if agent == nil {
 		agent = &config.Agent{}
 	}
-	a := asker{workspace: workspace, home: userHome, global: global, runtime: app.DefaultRuntime}
+	a := asker{workspace: workspace, global: global, runtime: app.DefaultRuntime}
 	w := &wishes{home: home.Path(), workspace: workspace, asks: a.asks(agent)}
 	before := a.asks(&config.Agent{})
 	accepted, _, err := w.load()
@@ -222,9 +239,9 @@ func (app *App) approved(flag bool) (bool, error) {
 
 // asker says what a file asks for.
 type asker struct {
-	workspace, home string
-	global          *config.Global
-	runtime         string // where nobody chooses one
+	workspace string
+	global    *config.Global
+	runtime   string // where nobody chooses one
 }
 
 func (a asker) asks(agent *config.Agent) []approval.Ask {
@@ -256,15 +273,11 @@ func (a asker) asks(agent *config.Agent) []approval.Ask {
 	return append(list, a.network(&agent.Network)...)
 }
 
-// mount describes a mount by where its source really is; outside says whether that is out of the workspace.
+// mount describes a mount of a file that [App.agent] read; outside says whether its source is out of the workspace.
 func (a asker) mount(m config.Mount) (text string, outside bool) {
-	source := config.ResolvePath(m.Source, a.workspace, a.home)
-	if real, err := filepath.EvalSymlinks(source); err == nil { // what is not there yet is named as it is written
-		source = real
-	}
-	rel, err := filepath.Rel(a.workspace, source)
+	rel, err := filepath.Rel(a.workspace, m.Source)
 	outside = err != nil || !filepath.IsLocal(rel)
-	text = source + ":" + m.Target
+	text = m.Source + ":" + m.Target
 	if m.ReadOnly {
 		text += ":ro"
 	}

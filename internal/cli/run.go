@@ -113,7 +113,7 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	agent, err := config.Load(asked.Workspace)
+	agent, err := app.agent(asked.Workspace)
 	if err != nil {
 		return err
 	}
@@ -131,14 +131,14 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 	if o.dryRun {
 		return app.printPlan(c, p)
 	}
-	if err := app.checkGrants(c.Context(), p.Grants); err != nil {
-		return err
-	}
 	said, err := app.approved(o.approve)
 	if err == nil {
 		err = app.consent(s, home, asked.Workspace, agent, global, said)
 	}
 	if err != nil {
+		return err
+	}
+	if err := app.checkGrants(c.Context(), p.Grants); err != nil {
 		return err
 	}
 	window, err := app.stopWindow(global)
