@@ -93,8 +93,8 @@ microbench: ## benchmarks of single packages (BENCH=regexp COUNT=n PKG=package)
 	CGO_ENABLED=0 go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 60m $(PKG)
 
 .PHONY: soak
-soak: ## the kill tests in their long form (SOAK=number of kills)
-	MOAT_SOAK=$(SOAK) CGO_ENABLED=1 go test -race -count 1 -timeout 6h -v ./internal/soak
+soak: ## the kill tests and the sessions in their long form (SOAK=number of rounds)
+	MOAT_SOAK=$(SOAK) CGO_ENABLED=1 go test -race -count 1 -timeout 6h -v ./internal/soak ./internal/screens
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME

@@ -131,6 +131,11 @@ func cutSGR(s string) (params, rest string, ok bool) {
 func apply(now map[string]string, params string) {
 	first, _, _ := strings.Cut(params, ";")
 	number, _ := strconv.Atoi(first)
+	if plain, ok := strings.CutPrefix(params, "38;5;"); ok {
+		if n, _ := strconv.Atoi(plain); n < 8 { // two ways to say the same
+			params = fmt.Sprint(30 + n)
+		}
+	}
 	switch {
 	case number >= 30 && number <= 38 || number >= 90 && number <= 97:
 		now["fg"] = params
