@@ -154,7 +154,7 @@ func scanRecords(f io.ReaderAt, from int64, found func(id uint64, at int64, line
 	lines := newLineScanner(f, from)
 	for {
 		line, at, err := lines.scan()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return at, nil
 		}
 		if err != nil {
