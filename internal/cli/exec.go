@@ -154,10 +154,7 @@ func (e *execution) takeKeyboard(ctx context.Context, home *run.Home) error {
 	}
 	e.left = make(chan struct{})
 	e.input, err = e.app.takeKeyboard(e.screen, keys, func(term.Action) { close(e.left); <-ctx.Done() })
-	if err != nil {
-		return err
-	}
-	return e.screen.mind(e.app.Self)
+	return err
 }
 
 // start starts the command and serves it to its end.

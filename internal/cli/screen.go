@@ -23,8 +23,8 @@ type screen struct {
 	filter *term.Filter
 	allow  term.Options
 	buf    []byte
-	ours   bool // the run's screen is what the terminal shows
-	minded bool // a minder was started
+	ours   bool            // the run's screen is what the terminal shows
+	left   <-chan struct{} // closed when the person has left; nil: they cannot
 }
 
 // openScreen prepares to show a terminal on the person's: nil if they have none that can be read and written. The caller
@@ -60,17 +60,12 @@ func (sc *screen) makeRaw() error {
 	return nil
 }
 
-// mind sees to it that a raw terminal is given back even if this process is killed. It takes as long as the rest of
-// attaching; so it is done when the first screen is shown, and without it every other end gives the terminal back.
-func (sc *screen) mind(self string) error {
-	if sc.out != sc.tty || sc.minded {
-		return nil
-	}
-	sc.minded = true
-	if err := sc.tty.StartMinder(self, VerbMind); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, term.ErrGivenBack) {
-		return err
-	}
-	return nil
+// mind sees to it that a raw terminal is given back even if this process is killed. It is done while the run is being
+// attached to, because it takes as long; until it is done no mode is changed (term.Terminal.SetUndo waits). Without it
+// the terminal is given back on every way but SIGKILL.
+func (sc *screen) mind(self string) {
+	defer sc.tty.RestoreOnPanic()
+	_ = sc.tty.StartMinder(self, VerbMind)
 }
 
 // VerbMind is the first argument with which the moat program gives a terminal back after a client that was killed.
@@ -130,10 +125,28 @@ func (sc *screen) begin() error {
 	return sc.flush()
 }
 
-// show prints what the run's terminal would get.
+// pieceSize is how much is written at a time: what a slow terminal takes before somebody who leaves gets impatient.
+const pieceSize = 16 << 10
+
+// errLeft says that the person has left.
+var errLeft = errors.New("the person has left")
+
+// show prints what the run's terminal would get, unless the person leaves meanwhile.
 func (sc *screen) show(data []byte) error {
-	sc.buf = sc.filter.Append(sc.buf[:0], data)
-	return sc.flush()
+	for len(data) > 0 {
+		select {
+		case <-sc.left:
+			return errLeft
+		default:
+		}
+		n := min(len(data), pieceSize)
+		sc.buf = sc.filter.Append(sc.buf[:0], data[:n])
+		if err := sc.flush(); err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	return nil
 }
 
 // lead says whether this terminal answers the command's questions.

@@ -44,10 +44,8 @@ type attachment struct {
 	from    int64                  // next output byte wanted, or that comes after what the screen shows
 	client  *api.Client
 
-	manner    manner  // of attaching
-	screen    *screen // the person's terminal, if it shows the run's
-	unpainted int     // bytes of the repaint that are still to come
-
+	manner   manner           // of attaching
+	screen   *screen          // the person's terminal, if it shows the run's
 	commands chan term.Action // that the person typed; nil if there is no terminal to type them on
 }
 
@@ -100,6 +98,7 @@ func (s *attachment) followed(ctx context.Context) error {
 	if s.screen == nil {
 		return s.follow(ctx)
 	}
+	s.screen.left = ctx.Done()
 	done := make(chan error, 1)
 	go func() {
 		defer s.screen.tty.RestoreOnPanic()
@@ -294,13 +293,7 @@ func (s *attachment) draw(kind byte, payload []byte) error {
 	case s.screen == nil:
 		return fmt.Errorf("the supervisor sent an unexpected frame %q", kind)
 	case kind == api.KindPaint:
-		if err := s.screen.show(payload); err != nil {
-			return err
-		}
-		if s.unpainted -= len(payload); s.unpainted > 0 {
-			return nil
-		}
-		return s.screen.mind(s.app.Self)
+		return s.screen.show(payload)
 	case kind == api.KindLead:
 		lead, err := api.Decode[api.Lead](payload)
 		s.screen.lead(lead.On)
@@ -310,7 +303,7 @@ func (s *attachment) draw(kind byte, payload []byte) error {
 		if err != nil {
 			return err
 		}
-		s.from, s.unpainted = head.Offset, head.Bytes
+		s.from = head.Offset
 		return s.screen.begin()
 	}
 }
