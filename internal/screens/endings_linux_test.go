@@ -27,7 +27,6 @@ func TestEndings(t *testing.T) {
 		{"stop key, late letter", func(_ *house, s *seat) { s.typed("\x1f"); s.typed("k") }, 143},
 		{"exit", func(_ *house, s *seat) { s.typed("q") }, 0},
 		{"stopped by another", func(h *house, _ *seat) { h.must("stop", "e") }, 143},
-		{"destroyed", func(h *house, _ *seat) { h.must("destroy", "-f", "e") }, 137},
 		{"SIGTERM", func(_ *house, s *seat) { s.cmd.Process.Signal(syscall.SIGTERM) }, 0},
 		{"SIGHUP", func(_ *house, s *seat) { s.cmd.Process.Signal(syscall.SIGHUP) }, 0},
 		{"SIGKILL", func(_ *house, s *seat) { s.cmd.Process.Kill() }, -1},

@@ -2,6 +2,7 @@ package screens
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,7 +14,7 @@ import (
 func TestSlowViewer(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	h.start("slow", "sh", "-c", "read x; for i in 1 2 3 4 5; do /workspace/actor flood 10 $i; done; echo all is said; read x")
+	h.start("slow", "sh", "-c", "read x; yes some text that is said again and again | head -c 50000000; echo; echo all is said; read x")
 	deaf := h.sit(80, 24, "attach", "slow")
 	deaf.raw()
 	deaf.pause(true)
@@ -41,7 +42,7 @@ func TestSlowViewer(t *testing.T) {
 func TestLeaveFlood(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	h.start("flood", "sh", "-c", "while :; do /workspace/actor flood 100 0; done")
+	h.start("flood", "sh", "-c", "yes some text that is said again and again")
 	var took []time.Duration
 	for range rounds(t, 5) {
 		s := h.sit(80, 24, "-q", "attach", "flood")
@@ -52,19 +53,11 @@ func TestLeaveFlood(t *testing.T) {
 		took = append(took, time.Since(start))
 		s.ends(0)
 	}
-	// It takes a tenth of a second at most where nobody else works; the best of some is what this can say here.
-	if best := minimum(took); best > 100*time.Millisecond {
+	// It takes a tenth of a second at most where nobody else works; here somebody does.
+	if best := slices.Min(took); best > 500*time.Millisecond {
 		t.Errorf("leaving took %v", took)
 	}
 	t.Log(took)
-}
-
-func minimum(all []time.Duration) time.Duration {
-	least := all[0]
-	for _, d := range all {
-		least = min(least, d)
-	}
-	return least
 }
 
 // TestHostileOutput: what a command prints does no harm to who looks.

@@ -1,6 +1,7 @@
 package screens
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"regexp"
@@ -27,7 +28,7 @@ func leftOn(output []byte) []string {
 		}
 	}
 	alternate, depth, titles := 0, [2]int{}, 0
-	for _, m := range change().FindAllSubmatch(output, -1) {
+	for _, m := range change().FindAllSubmatch(lastStyle(output), -1) {
 		mark, params, space, final := string(m[1]), string(m[2]), string(m[3]), string(m[4])
 		switch {
 		case final == "h" || final == "l":
@@ -67,6 +68,37 @@ func leftOn(output []byte) []string {
 	}
 	set("title", titles > 0)
 	return slices.Sorted(maps.Keys(left))
+}
+
+// lastStyle leaves out all SGR sequences but the last one: of floods they are most, and they take time to look at.
+func lastStyle(output []byte) []byte {
+	var kept, last []byte
+	for len(output) > 0 {
+		i := bytes.IndexByte(output, 0x1b)
+		if i < 0 {
+			break
+		}
+		end := i + 1
+		if rest := output[i:]; len(rest) > 1 && rest[1] == '[' {
+			n := 2
+			for n < len(rest) && (rest[n] >= '0' && rest[n] <= ';') {
+				n++
+			}
+			if n < len(rest) && rest[n] == 'm' {
+				last = rest[:n+1]
+				output = rest[n+1:]
+				continue
+			}
+		}
+		// What is not SGR is looked at with what follows it, as far as it may reach.
+		next := bytes.IndexByte(output[end:], 0x1b)
+		if next < 0 {
+			next = len(output) - end
+		}
+		kept = append(kept, output[i:end+next]...)
+		output = output[end+next:]
+	}
+	return append(kept, last...)
 }
 
 func TestLeftOn(t *testing.T) {
