@@ -132,8 +132,11 @@ func apply(now map[string]string, params string) {
 	first, _, _ := strings.Cut(params, ";")
 	number, _ := strconv.Atoi(first)
 	if plain, ok := strings.CutPrefix(params, "38;5;"); ok {
-		if n, _ := strconv.Atoi(plain); n < 8 { // two ways to say the same
+		// There are two ways to say each of these.
+		if n, _ := strconv.Atoi(plain); n < 8 {
 			params = fmt.Sprint(30 + n)
+		} else if n < 16 {
+			params = fmt.Sprint(90 + n - 8)
 		}
 	}
 	switch {
