@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/google/go-cmp/cmp"
@@ -51,6 +52,7 @@ func (p *panes) visit(dir, agent string) {
 		q.settled()
 	}
 	q.keys("hello there")
+	within(5*time.Second, func() bool { return strings.Contains(q.text(), "hello there") }) // some take no input yet
 	cells, flags := q.settled()
 	p.t.Logf("%s\n%s", flags, q.text())
 	var history string
