@@ -291,4 +291,22 @@ func (s *seat) givenBack() {
 	if !within(10*time.Second, func() bool { return s.settings() == s.before && len(leftOn(s.all())) == 0 }) {
 		s.t.Errorf("the terminal was not given back: settings %+v, before %+v; modes left on: %q\nthe output ends with %q", s.settings(), s.before, leftOn(s.all()), s.tail(600))
 	}
+	s.drain()
+}
+
+// drain waits until the emulator has got all that was written to the terminal before, by writing behind it what no
+// emulator knows. A terminal that takes nothing is left alone.
+func (s *seat) drain() {
+	s.t.Helper()
+	const mark = "\x1b]999;drained\x07"
+	s.mu.Lock()
+	paused, seen := s.paused, bytes.Count(s.output, []byte(mark))
+	s.mu.Unlock()
+	if paused {
+		return
+	}
+	if _, err := s.slave.WriteString(mark); err != nil {
+		s.t.Fatal(err)
+	}
+	s.await("the end of the output", func() bool { return bytes.Count(s.output, []byte(mark)) > seen })
 }
