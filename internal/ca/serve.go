@@ -2,9 +2,7 @@ package ca
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/pem"
 	"net/netip"
 	"strings"
 )
@@ -81,20 +79,42 @@ func asksFor(sni, expect string) bool {
 // Bundle is the content of a file of trusted roots: those of the host, and the run's own at the end. Of hostRoots only
 // the certificates are taken, each once; comments and everything else stay behind.
 func (a *Authority) Bundle(hostRoots []byte) []byte {
+	// Not by encoding/pem: there are over a hundred, and a run waits for this.
 	var out bytes.Buffer
-	seen := make(map[[sha256.Size]byte]bool)
+	seen := make(map[string]bool)
 	for rest := hostRoots; ; {
-		var block *pem.Block
-		if block, rest = pem.Decode(rest); block == nil {
+		_, after, found := bytes.Cut(rest, []byte(pemBegin))
+		body, next, whole := bytes.Cut(after, []byte(pemEnd))
+		if !found || !whole {
 			break
 		}
-		sum := sha256.Sum256(block.Bytes)
-		if block.Type != "CERTIFICATE" || seen[sum] {
-			continue
+		if rest = after; notBase64(body) {
+			continue // what begins here is cut off; another one may begin in it
 		}
-		seen[sum] = true
-		out.Write(pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes}))
+		rest = next
+		if text := string(body); !seen[text] {
+			seen[text] = true
+			out.WriteString(pemBegin + "\n" + strings.TrimSpace(text) + "\n" + pemEnd + "\n")
+		}
 	}
 	out.Write(a.rootPEM)
 	return out.Bytes()
+}
+
+// The lines around a certificate (RFC 7468, 5).
+const (
+	pemBegin = "-----BEGIN CERTIFICATE-----"
+	pemEnd   = "-----END CERTIFICATE-----"
+)
+
+// notBase64 tells if text holds anything but base64 and the ends of lines.
+func notBase64(text []byte) bool {
+	for _, c := range text {
+		switch {
+		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '+', c == '/', c == '=', c == '\n', c == '\r':
+		default:
+			return true
+		}
+	}
+	return false
 }
