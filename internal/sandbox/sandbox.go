@@ -81,7 +81,11 @@ type Spec struct {
 	Limits    Limits
 	Secret    []byte // 32 bytes; the guest's peer must prove that it knows them
 	TrustFile string // host path of the roots (PEM) that the sandbox trusts in the place of the host's; the run's own root lies beside it as root.pem; empty: the host's
-	Network   bool   // there is a door: the guest hands its sockets to the supervisor. Otherwise there is only lo
+	// Trusted returns when TrustFile can be read, or an error with which Start fails; nil: it is there. So a runtime
+	// can make the rest meanwhile.
+	Trusted func(context.Context) error `json:"-"`
+
+	Network bool // there is a door: the guest hands its sockets to the supervisor. Otherwise there is only lo
 
 	// Forbidden are host directories that must not become visible inside, such as moat's own folder. Start
 	// refuses a workspace, mount or tool that contains one of them or lies in one. Those that do not exist are ignored.

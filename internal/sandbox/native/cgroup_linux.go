@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,16 +49,93 @@ func planGroups(id string, l sandbox.Limits) groups {
 	return g
 }
 
-// hold makes the groups, puts pid into them, and reports which limits are held that way. It never fails: what cannot be
-// held is for fallBack.
-func (g groups) hold(l sandbox.Limits, pid int) sandbox.Report {
-	var report sandbox.Report
-	held := map[string]*sandbox.Hold{"memory": &report.Memory, "cpu": &report.CPUs, "pids": &report.PIDs}
+// make makes the groups and sets their limits, and returns those that are ready: what cannot be held is for fallBack.
+func (g groups) make(l sandbox.Limits) groups {
+	ready := groups{}
 	for controller, dir := range g {
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			continue
 		}
-		if limitGroup(dir, controller, l) == nil && writeFile(dir, "cgroup.procs", strconv.Itoa(pid)) == nil {
+		if limitGroup(dir, controller, l) == nil {
+			ready[controller] = dir
+		}
+	}
+	return ready
+}
+
+// bear calls start, which starts a process that is to be a member of the groups from its first instruction on, and
+// returns those that it is a member of. With version 2 start is asked to clone it there (clone3(2), CLONE_INTO_CGROUP),
+// with version 1 it inherits the groups of the thread that clones it, which joins them and ends.
+//
+// A process that is moved later makes the kernel wait until no CPU starts a process or thread, some 10 ms.
+func (g groups) bear(start func(into *os.File) error) (members groups, err error) {
+	dir, into := g.unified()
+	if into != nil {
+		defer into.Close()
+	}
+	onThread(func() {
+		members = g.join()
+		if into != nil {
+			if err = start(into); err == nil {
+				for controller := range g {
+					if g[controller] == dir {
+						members[controller] = dir
+					}
+				}
+				return
+			}
+		}
+		err = start(nil) // the kernel has no such clone (before 5.7), or does not let us
+	})
+	return members, err
+}
+
+// unified opens the group of version 2, if there is one.
+func (g groups) unified() (string, *os.File) {
+	for _, dir := range g {
+		if _, err := os.Stat(filepath.Join(dir, "cgroup.controllers")); err != nil {
+			continue
+		}
+		if f, err := os.Open(dir); err == nil {
+			return dir, f
+		}
+	}
+	return "", nil
+}
+
+// join puts the calling thread into the groups of version 1, as far as possible, and returns those.
+func (g groups) join() groups {
+	joined := groups{}
+	for controller, dir := range g {
+		if writeFile(dir, "tasks", "0") == nil {
+			joined[controller] = dir
+		}
+	}
+	return joined
+}
+
+// onThread calls f on a thread of its own, which ends with it.
+func onThread(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			f()
+			return // without unlocking
+		}
+		onThread(f) // the first thread never ends
+		runtime.UnlockOSThread()
+	}()
+	<-done
+}
+
+// hold puts pid into those groups that it is not a member of, and reports which limits are held that way.
+func (g groups) hold(members groups, pid int) sandbox.Report {
+	var report sandbox.Report
+	held := map[string]*sandbox.Hold{"memory": &report.Memory, "cpu": &report.CPUs, "pids": &report.PIDs}
+	for controller, dir := range g {
+		if members[controller] == dir || writeFile(dir, "cgroup.procs", strconv.Itoa(pid)) == nil {
 			*held[controller] = sandbox.Held
 		}
 	}

@@ -1,9 +1,16 @@
 package native
 
 import (
+	"context"
+	"errors"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -137,5 +144,58 @@ func TestFallBack(t *testing.T) {
 		if d := cmp.Diff(c.report, c.held); d != "" {
 			t.Errorf("%s, report (-want +got):\n%s", name, d)
 		}
+	}
+}
+
+// TestBornIntoGroups starts processes in real cgroups, of both versions where the machine has them, and looks where
+// they are at their first instruction. That the groups can be removed afterwards shows that nothing of ours is left in them.
+func TestBornIntoGroups(t *testing.T) {
+	own, err := ownGroups("/proc/self/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mounts, err := groupMounts("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	for _, controller := range []string{"pids", ""} {
+		m, ok := mounts[controller]
+		if !ok {
+			continue
+		}
+		dir := filepath.Join(m.folder(own[controller]), "moat-born")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Logf("no cgroup can be made: %v", err)
+			continue
+		}
+		tried++
+		g := groups{"pids": dir}
+		cmd := exec.Command("cat", "/proc/self/cgroup")
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		members, err := g.bear(func(into *os.File) error {
+			if into != nil {
+				cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(into.Fd())}
+			}
+			return cmd.Start()
+		})
+		if err != nil || members["pids"] != dir {
+			t.Errorf("%q: members %v, %v", controller, members, err)
+		}
+		said, err := io.ReadAll(out)
+		if err := errors.Join(err, cmd.Wait()); err != nil || !strings.Contains(string(said), "/moat-born\n") {
+			t.Errorf("%q: %v, born into\n%s", controller, err, said)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		if err := g.remove(ctx); err != nil {
+			t.Error(err)
+		}
+		cancel()
+	}
+	if tried == 0 {
+		t.Skip("no cgroup can be made here")
 	}
 }

@@ -39,7 +39,7 @@ func (r *Runtime) tryOut(ctx context.Context) (err error) {
 		return err
 	}
 	defer null.Close()
-	c, err := r.clone(sandbox.Spec{Ref: sandbox.Ref{Dir: dir}}, null)
+	c, err := r.clone(sandbox.Spec{Ref: sandbox.Ref{Dir: dir}}, null, nil)
 	if err != nil {
 		return fmt.Errorf("clone into new namespaces: %w", err)
 	}

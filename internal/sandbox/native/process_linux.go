@@ -18,7 +18,7 @@ import (
 
 // record is what Start leaves in Ref.Dir for whoever must find the sandbox again.
 type record struct {
-	Process process        `json:"process"`
+	Process process        `json:"process"` // PID 0: the guest, if there is one, was told nothing yet
 	Groups  groups         `json:"groups"`
 	Report  sandbox.Report `json:"report"`
 }

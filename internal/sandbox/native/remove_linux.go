@@ -31,36 +31,27 @@ func (r *Runtime) Remove(ctx context.Context, ref sandbox.Ref) error {
 func (r *Runtime) end(ctx context.Context, ref sandbox.Ref) error {
 	r.mu.Lock()
 	c := r.children[ref.Dir]
-	var known groups
-	if c != nil {
-		known = c.groups
-	}
 	r.mu.Unlock()
 	rec, err := readRecord(ref)
+	if err != nil && c != nil { // somebody has removed the folder
+		rec.Groups = c.groups
+	}
 	switch {
-	case err == nil:
-		if err := rec.Process.end(ctx); err != nil {
-			return err
-		}
-		rec.Groups.kill()
-		if err := rec.Groups.remove(ctx); err != nil {
-			return err
-		}
-	case c != nil: // it was never written down, or somebody has removed the folder
+	case rec.Process.PID != 0:
+		err = rec.Process.end(ctx)
+	case c != nil: // it was never written down
 		_ = c.process.Kill()
-		select {
-		case <-c.ended:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		if err := known.remove(ctx); err != nil {
-			return err
-		}
+		err = c.wait(ctx)
 	default:
 		// A guest whose owner died before writing it down ends by itself, and a torn record has seen the machine end.
-		if err := r.awaitEnd(ctx, ref); err != nil {
-			return err
-		}
+		err = r.awaitEnd(ctx, ref)
+	}
+	if err != nil {
+		return err
+	}
+	rec.Groups.kill()
+	if err := rec.Groups.remove(ctx); err != nil {
+		return err
 	}
 	if c == nil {
 		return nil
@@ -85,12 +76,20 @@ func (r *Runtime) awaitEnd(ctx context.Context, ref sandbox.Ref) error {
 	}
 }
 
-// disown waits for the end of a child and forgets it.
-func (r *Runtime) disown(ctx context.Context, dir string, c *child) error {
+// wait waits for the end of a child.
+func (c *child) wait(ctx context.Context) error {
 	select {
 	case <-c.ended:
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// disown waits for the end of a child and forgets it.
+func (r *Runtime) disown(ctx context.Context, dir string, c *child) error {
+	if err := c.wait(ctx); err != nil {
+		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -71,7 +71,7 @@ func (r *Runtime) State(ctx context.Context, ref sandbox.Ref) (sandbox.State, er
 		return sandbox.Unknown, err
 	}
 	rec, err := readRecord(ref)
-	if err == nil {
+	if err == nil && rec.Process.PID != 0 {
 		switch alive, err := rec.Process.alive(); {
 		case err != nil:
 			return sandbox.Unknown, fmt.Errorf("state of sandbox %s: %w", ref.ID, err)
@@ -80,13 +80,13 @@ func (r *Runtime) State(ctx context.Context, ref sandbox.Ref) (sandbox.State, er
 		}
 		return sandbox.Gone, nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errTorn) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errTorn) {
 		return sandbox.Unknown, fmt.Errorf("state of sandbox %s: %w", ref.ID, err)
 	}
 	return r.answers(ctx, ref)
 }
 
-// answers tells the state of a sandbox without a record: its guest was never told what to do, so at most it is about to
+// answers tells the state of a sandbox whose guest is not written down: it was never told what to do, so at most it is about to
 // exit, and its socket tells.
 func (r *Runtime) answers(ctx context.Context, ref sandbox.Ref) (sandbox.State, error) {
 	conn, err := r.Dial(ctx, ref)

@@ -30,7 +30,8 @@ type child struct {
 	lifeline *os.File      // writing end of the guest's fd 3; its end tells the guest that we are gone
 	status   *os.File      // our end of the guest's fd 5
 	ended    chan struct{} // closed when the guest was waited for
-	groups   groups        // as written down; guarded by Runtime.mu
+	groups   groups        // as written down
+	members  groups        // those that the guest was born into
 }
 
 // start makes the sandbox. What it made is left to Remove if it fails.
@@ -52,22 +53,28 @@ func (r *Runtime) start(ctx context.Context, spec sandbox.Spec) error {
 		return fmt.Errorf("make the guest's socket: %w", err)
 	}
 	defer listener.Close()
-	c, err := r.clone(spec, listener)
+	// Whatever must be taken down later is written down before it is made.
+	rec := record{Groups: planGroups(spec.ID, limitsOf(spec))}
+	if err := writeRecord(spec.Ref, rec); err != nil {
+		return fmt.Errorf("write down the guest: %w", err)
+	}
+	ready := rec.Groups.make(limitsOf(spec))
+	c, err := r.clone(spec, listener, ready)
 	if err != nil {
 		return fmt.Errorf("clone into new namespaces: %w", err)
 	}
+	c.groups = rec.Groups
 	r.adopt(spec.Dir, c)
-	rec, err := enroll(spec, c.process.Pid)
+	rest, err := rec.enroll(spec, ready, c)
 	if err != nil {
 		return fmt.Errorf("write down the guest: %w", err)
 	}
-	r.mu.Lock()
-	c.groups = rec.Groups
-	r.mu.Unlock()
 	err = c.handOver(ctx, boot, func() (late, error) {
-		rest, err := rec.limit(spec)
 		found := <-masks
-		return late{rest, found.masks}, errors.Join(err, found.err)
+		if spec.Trusted == nil || found.err != nil {
+			return late{rest, found.masks}, found.err
+		}
+		return late{rest, found.masks}, spec.Trusted(ctx)
 	})
 	if err != nil {
 		return c.explain(spec.Ref, err)
@@ -81,22 +88,14 @@ type foundMasks struct {
 	err   error
 }
 
-// enroll writes down who the guest is and which cgroups it will have: whatever must be taken down later is written down
-// before it is made.
-func enroll(spec sandbox.Spec, pid int) (record, error) {
-	self, err := identify(pid)
-	if err != nil {
-		return record{}, err
+// enroll writes down who the guest is and how its limits are held, and returns those that are left to itself.
+func (rec *record) enroll(spec sandbox.Spec, ready groups, c *child) (fallback, error) {
+	var err error
+	if rec.Process, err = identify(c.process.Pid); err != nil {
+		return fallback{}, err
 	}
-	rec := record{Process: self, Groups: planGroups(spec.ID, limitsOf(spec))}
-	return rec, writeRecord(spec.Ref, rec)
-}
-
-// limit puts the guest under its limits, writes down how they are held, and returns those that are left to itself.
-func (rec *record) limit(spec sandbox.Spec) (fallback, error) {
-	limits := limitsOf(spec)
-	rec.Report = rec.Groups.hold(limits, rec.Process.PID)
-	rest := fallBack(limits, &rec.Report, os.Geteuid() == 0 && spec.User.UID == 0)
+	rec.Report = ready.hold(c.members, c.process.Pid)
+	rest := fallBack(limitsOf(spec), &rec.Report, os.Geteuid() == 0 && spec.User.UID == 0)
 	return rest, writeRecord(spec.Ref, *rec)
 }
 
@@ -156,7 +155,7 @@ func makeDirs(spec sandbox.Spec) error {
 }
 
 // clone starts "Exe guest" as PID 1 of new namespaces. It waits there for its Boot.
-func (r *Runtime) clone(spec sandbox.Spec, listener *os.File) (*child, error) {
+func (r *Runtime) clone(spec sandbox.Spec, listener *os.File, into groups) (*child, error) {
 	exe := r.Exe
 	if exe == "" {
 		exe = "/proc/self/exe"
@@ -188,12 +187,19 @@ func (r *Runtime) clone(spec sandbox.Spec, listener *os.File) (*child, error) {
 	opened = append(opened, theirs)
 	attr, err := sysProcAttr()
 	if err == nil {
-		var p *os.Process
-		p, err = os.StartProcess(exe, []string{"moat", "guest"}, &os.ProcAttr{
-			Dir: "/", Env: []string{}, Files: []*os.File{null, null, log, bootR, listener, theirs}, Sys: attr,
+		c := &child{lifeline: bootW, status: status, ended: make(chan struct{})}
+		c.members, err = into.bear(func(group *os.File) (err error) {
+			attr := *attr
+			if group != nil {
+				attr.UseCgroupFD, attr.CgroupFD = true, int(group.Fd())
+			}
+			c.process, err = os.StartProcess(exe, []string{"moat", "guest"}, &os.ProcAttr{
+				Dir: "/", Env: []string{}, Files: []*os.File{null, null, log, bootR, listener, theirs}, Sys: &attr,
+			})
+			return err
 		})
 		if err == nil {
-			return &child{process: p, lifeline: bootW, status: status, ended: make(chan struct{})}, nil
+			return c, nil
 		}
 	}
 	return nil, errors.Join(err, bootW.Close(), status.Close())
