@@ -103,12 +103,8 @@ func (s *supervisor) tryStart(ctx context.Context) error {
 	if err := s.Runtime.Remove(ctx, s.ref()); err != nil { // what a killed predecessor began
 		return fmt.Errorf("clear an interrupted start: %w", err)
 	}
-	// A sandbox does nothing until its command is started, so it may be made while the disk writes.
-	secret := newSecret()
-	group, both := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.writeStart(secret) })
-	group.Go(func() error { return s.Runtime.Start(both, s.spec(secret)) })
-	if err := group.Wait(); err != nil {
+	secret, err := s.makeSandbox(ctx)
+	if err != nil {
 		return err
 	}
 	s.connectTo(secret)
@@ -119,6 +115,35 @@ func (s *supervisor) tryStart(ctx context.Context) error {
 		s.warnings = report.Warnings
 	}
 	return s.spawn(ctx)
+}
+
+// makeSandbox makes the sandbox and all that its command needs, and returns the line's secret. A sandbox does nothing
+// until its command is started, so it is made while the disk writes and the way out is prepared.
+func (s *supervisor) makeSandbox(ctx context.Context) (secret []byte, err error) {
+	secret = newSecret()
+	group, ctx := errgroup.WithContext(ctx)
+	ready := make(chan struct{})
+	spec := s.spec(secret)
+	spec.Trusted = func(ctx context.Context) error {
+		select {
+		case <-ready:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	group.Go(func() (err error) {
+		if s.network == nil {
+			s.network, err = s.openNetwork(ctx)
+		}
+		if err == nil {
+			close(ready)
+		}
+		return err
+	})
+	group.Go(func() error { return s.writeStart(secret) })
+	group.Go(func() error { return s.Runtime.Start(ctx, spec) }) // takes longest; what is last here runs first
+	return secret, group.Wait()
 }
 
 // outOfMemory tells if the kernel ended processes of the sandbox because its memory limit was reached; "" if not.
@@ -160,8 +185,8 @@ func (s *supervisor) spec(secret []byte) sandbox.Spec {
 		User:      p.User,
 		Limits:    p.Limits,
 		Secret:    secret,
-		Network:   s.network != nil,
-		TrustFile: s.trust(),
+		Network:   p.Network != nil,
+		TrustFile: s.trust(p),
 		Forbidden: []string{filepath.Dir(filepath.Dir(s.Folder.Dir()))}, // $MOAT_HOME
 	}
 }
@@ -193,6 +218,9 @@ func (s *supervisor) takeOver(ctx context.Context) (up bool, err error) {
 	}
 	if err != nil {
 		return false, fmt.Errorf("read the line's secret: %w", err)
+	}
+	if s.network, err = s.openNetwork(ctx); err != nil {
+		return false, err
 	}
 	s.connectTo(secret)
 	limited, cancel := context.WithTimeout(ctx, openTimeout)

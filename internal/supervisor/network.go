@@ -16,7 +16,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"moat/internal/atomicfile"
 	"moat/internal/ca"
 	"moat/internal/egress"
 	"moat/internal/egress/dial"
@@ -203,8 +202,9 @@ func (s *supervisor) writeRoots(a *ca.Authority, caFiles []string) (*x509.CertPo
 	if state := s.state(); state != run.Created && state != run.Starting {
 		return outside, nil // the sandbox has them, and there may be no room to write them again
 	}
+	// Nobody needs them after a crash of the machine, so nothing waits for the disk.
 	for name, data := range map[string][]byte{trustFile: a.Bundle(trusted), rootFile: a.RootPEM()} {
-		if err := atomicfile.Write(s.dir, name, data, 0o600); err != nil {
+		if err := s.dir.WriteFile(name, data, 0o600); err != nil {
 			return nil, fmt.Errorf("write the roots that the sandbox trusts: %w", err)
 		}
 	}
@@ -339,8 +339,8 @@ const (
 )
 
 // trust is the host path of what the sandbox trusts, for its spec; empty if there is no way out.
-func (s *supervisor) trust() string {
-	if s.network == nil {
+func (s *supervisor) trust(p plan.Plan) string {
+	if p.Network == nil {
 		return ""
 	}
 	return filepath.Join(s.Folder.Dir(), trustFile)

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +20,7 @@ func (srv *server) allow(w http.ResponseWriter, r *http.Request) {
 	}
 	req, err := api.Decode[api.Allow](body)
 	if err == nil {
-		err = srv.s.allow(req.Pattern)
+		err = srv.s.allow(r.Context(), req.Pattern)
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -28,7 +29,10 @@ func (srv *server) allow(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func (s *supervisor) allow(pattern string) error {
+func (s *supervisor) allow(ctx context.Context, pattern string) error {
+	if err := s.waitUp(ctx); err != nil {
+		return err
+	}
 	if s.network == nil {
 		return errors.New("the run has no network")
 	}

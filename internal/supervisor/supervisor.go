@@ -56,7 +56,7 @@ type supervisor struct {
 	dir      *os.Root // the run's folder
 	output   *journal.Output
 	terminal *terminal // nil if the run has none
-	network  *network  // nil if there is no way out
+	network  *network  // nil if there is no way out; set before up is closed
 	told     sync.Map  // refusals that clients were told of
 	link     *link     // nil until there is a sandbox
 	warnings []string  // about a start that succeeded
@@ -76,7 +76,7 @@ func Run(ctx context.Context, cfg Config) error {
 	s := &supervisor{Config: cfg, up: make(chan struct{}), ended: make(chan struct{})}
 	s.stop.news, s.stop.forced = make(chan struct{}, 1), make(chan struct{})
 	defer cfg.Listener.Close()
-	if err := s.open(ctx); err != nil {
+	if err := s.open(); err != nil {
 		s.tell(api.Ready{State: string(run.Failed), Error: err.Error(), Code: 125})
 		return err
 	}
@@ -105,7 +105,7 @@ func Run(ctx context.Context, cfg Config) error {
 var errOver = errors.New("the run is over")
 
 // open opens what the run has on disk.
-func (s *supervisor) open(ctx context.Context) error {
+func (s *supervisor) open() error {
 	dir, err := os.OpenRoot(s.Folder.Dir())
 	if err != nil {
 		return fmt.Errorf("open the run's folder: %w", err)
@@ -120,14 +120,6 @@ func (s *supervisor) open(ctx context.Context) error {
 	s.dir, s.output = dir, output
 	if s.Folder.Record().Plan.TTY {
 		s.terminal = s.newTerminal()
-	}
-	if s.network, err = s.openNetwork(ctx); err != nil {
-		if state := s.state(); state == run.Created || state == run.Starting {
-			s.close()
-			return err
-		}
-		// The command goes on without a way out, which is better than without anybody.
-		s.Logger.Error("the network cannot be served", "error", err)
 	}
 	return nil
 }
@@ -153,6 +145,10 @@ func (s *supervisor) live(ctx context.Context) error {
 	case state.Final():
 		s.publish(s.recordedEnd())
 	default:
+		if s.network, err = s.openNetwork(ctx); err != nil {
+			// The command goes on without a way out, which is better than without anybody.
+			s.Logger.Error("the network cannot be served", "error", err)
+		}
 		err = s.resume(ctx)
 	}
 	if err != nil {

@@ -69,7 +69,7 @@ func running(t *testing.T, connections int, hello welcome, script guestScript) (
 		up:     make(chan struct{}), ended: make(chan struct{}),
 	}
 	s.stop.news, s.stop.forced = make(chan struct{}, 1), make(chan struct{})
-	if err := s.open(t.Context()); err != nil {
+	if err := s.open(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.close)
