@@ -57,10 +57,8 @@ func enter() (guest.Config, error) {
 	if err != nil {
 		return guest.Config{}, err
 	}
-	if boot.Spec.Network && !boot.Entered {
-		if boot.Kept, err = openDoor(); err != nil {
-			return guest.Config{}, fmt.Errorf("open the door: %w", err)
-		}
+	if boot.Spec.Network {
+		boot.Door = openDoor
 	}
 	if err := boot.Enter(); err != nil {
 		return guest.Config{}, err
@@ -78,7 +76,7 @@ func enter() (guest.Config, error) {
 	return cfg, nil
 }
 
-// openDoor opens the door before the wall stands, and puts its sockets where the second image finds them.
+// openDoor opens the door while the wall is built, and puts its sockets where the second image finds them.
 func openDoor() ([]int, error) {
 	files, err := guest.OpenDoor()
 	if err != nil {

@@ -44,11 +44,16 @@ type Boot struct {
 	Probe     bool         `json:"probe,omitempty"`   // try what a sandbox needs and nothing else
 	Entered   bool         `json:"entered,omitempty"` // the wall stands; this is the locked second image
 
+	// Door opens what the sandbox has of a network, and returns the descriptors that the second image inherits. Enter
+	// calls it, if it is not nil, while it builds. It must not need files.
+	Door func() ([]int, error) `json:"-"`
+
 	// While entering.
-	again   int    // the pipe of descriptor 3, to write to
-	umask   int    // the person's
-	scratch string // see makeScratch
-	late    late   // see readLate
+	again   int          // the pipe of descriptor 3, to write to
+	door    <-chan error // closed when Door is done
+	umask   int          // the person's
+	scratch string       // see makeScratch
+	late    late         // see readLate
 }
 
 // Enter builds the wall around the calling process, which must be one that Start made, and returns nil when it stands.
@@ -72,6 +77,7 @@ func (b *Boot) Enter() error {
 		return probe()
 	}
 	b.umask = unix.Umask(0)
+	b.openDoor()
 	exe, err := unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open the program: %w", err)
@@ -80,9 +86,9 @@ func (b *Boot) Enter() error {
 		name string
 		do   func() error
 	}{
-		{"close inherited descriptors", b.closeInherited},
 		{"set up the namespaces", b.setUpNamespaces},
 		{"build the file system", b.buildRoot},
+		{"close inherited descriptors", b.closeInherited},
 		{"leave the cgroup tree", func() error { return unix.Unshare(unix.CLONE_NEWCGROUP) }},
 		{"announce the second image", b.announce},
 		{"lock down", func() error { return b.lockDown(exe) }},
@@ -92,6 +98,21 @@ func (b *Boot) Enter() error {
 		}
 	}
 	return fmt.Errorf("execute the guest again: %w", execute(exe, os.Args))
+}
+
+// openDoor begins with the door. Its threads have the rights that are needed until the second image is executed.
+func (b *Boot) openDoor() {
+	done := make(chan error, 1)
+	b.door = done
+	if b.Door == nil {
+		close(done)
+		return
+	}
+	go func() {
+		var err error
+		b.Kept, err = b.Door()
+		done <- err
+	}()
 }
 
 // maxFD is higher than any descriptor.

@@ -48,6 +48,7 @@ func (b *Boot) buildRoot() error {
 		{"what is known late", func(tree) (err error) { b.late, err = readLate(); return err }},
 		{"/etc", b.makeEtc},
 		{"scratch directory", func(tree) error { return b.sealScratch() }},
+		{"the door", func(tree) error { return <-b.door }},
 	} {
 		if err := step.do(t); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
