@@ -44,7 +44,8 @@ func (h *Home) Create(p plan.Plan, now time.Time) (*Folder, error) {
 	return f, nil
 }
 
-// create makes the folder under a name that no reader looks at, and then shows it.
+// create makes the folder under a name that no reader looks at, and then shows it. It does not wait for the disk: what
+// a loss of power takes away now is a run that has not begun. See Save.
 func (f *Folder) create() error {
 	h, id := f.home, f.rec.ID
 	f.dir = h.runs(prefixNew + id)
@@ -54,14 +55,19 @@ func (f *Folder) create() error {
 	if err := os.Mkdir(filepath.Join(f.dir, DirSandbox), 0o700); err != nil {
 		return err
 	}
-	if err := f.Save(); err != nil {
+	data, err := f.rec.encode()
+	if err != nil {
 		return err
+	}
+	path := filepath.Join(f.dir, FileRecord)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		return &SaveError{Path: path, Err: err}
 	}
 	if err := os.Rename(f.dir, h.Dir(id)); err != nil {
 		return err
 	}
 	f.dir = h.Dir(id)
-	return h.sync()
+	return nil
 }
 
 // draft makes the locked folder and claims the name. A Sweep that came between would find leftovers of the dead.
@@ -248,6 +254,11 @@ func (f *Folder) Save() error {
 	}
 	if err := writeRecord(f.dir, data); err != nil {
 		return &SaveError{Path: filepath.Join(f.dir, FileRecord), Err: err}
+	}
+	if rec.State == Starting {
+		if err := f.home.sync(); err != nil { // from here on the run is one that must not vanish
+			return &SaveError{Path: f.home.runs(""), Err: err}
+		}
 	}
 	if !rec.State.Final() {
 		return nil
