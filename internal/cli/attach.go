@@ -72,7 +72,7 @@ func (app *App) attach(c *cobra.Command, o *attachOptions, args []string) error 
 	if err != nil {
 		return err
 	}
-	s.manner = manner{forward: forward && !o.readOnly, noScrollback: o.noScrollback, keys: keys}
+	s.manner = manner{forward: forward && !o.readOnly, noScrollback: o.noScrollback, allow: rights(global), keys: keys}
 	return s.attachTo(c.Context(), rec.Plan)
 }
 

@@ -121,8 +121,12 @@ func (app *App) execRequest(c *cobra.Command, o *execOptions, command []string) 
 
 // equip gives the command what it needs of the person.
 func (e *execution) equip(ctx context.Context, home *run.Home, o *execOptions, req *api.Exec) (err error) {
+	global, err := config.LoadGlobal(home.Path())
+	if err != nil {
+		return err
+	}
 	if req.TTY {
-		if e.screen, err = e.app.openScreen(true); err != nil {
+		if e.screen, err = e.app.openScreen(true, rights(global)); err != nil {
 			return err
 		}
 	}
@@ -135,7 +139,7 @@ func (e *execution) equip(ctx context.Context, home *run.Home, o *execOptions, r
 	}
 	if e.screen == nil {
 		e.input = newInput(e.app.In)
-	} else if err := e.takeKeyboard(ctx, home); err != nil {
+	} else if err := e.takeKeyboard(ctx, global); err != nil {
 		return err
 	}
 	req.Source = e.input.source
@@ -143,11 +147,7 @@ func (e *execution) equip(ctx context.Context, home *run.Home, o *execOptions, r
 }
 
 // takeKeyboard forwards what the person types, but for the keys that detach from a run: they leave the command.
-func (e *execution) takeKeyboard(ctx context.Context, home *run.Home) error {
-	global, err := config.LoadGlobal(home.Path())
-	if err != nil {
-		return err
-	}
+func (e *execution) takeKeyboard(ctx context.Context, global *config.Global) error {
 	keys, err := e.app.detachKeys(global)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"slices"
 
 	"moat/internal/api"
 	"moat/internal/config"
@@ -14,13 +15,22 @@ import (
 type manner struct {
 	forward      bool // input is forwarded
 	noScrollback bool
+	allow        term.Options // what is let through to their terminal
 	keys         config.Keys
+}
+
+// rights are what the person lets programs do to their terminal.
+func rights(global *config.Global) term.Options {
+	allow := func(what string) bool { return slices.Contains(global.Terminal.Allow, what) }
+	return term.Options{
+		Clipboard: allow("clipboard"), Colours: allow("colours"), Images: allow("images"), Notifications: allow("notifications"),
+	}
 }
 
 // equip gives the attachment what the run needs of the person: standard input, or their whole terminal.
 func (s *attachment) equip(p plan.Plan) (err error) {
 	if p.TTY {
-		if s.screen, err = s.app.openScreen(s.manner.noScrollback); err != nil {
+		if s.screen, err = s.app.openScreen(s.manner.noScrollback, s.manner.allow); err != nil {
 			return err
 		}
 	}
@@ -67,7 +77,7 @@ func (s *attachment) attachTo(ctx context.Context, p plan.Plan) error {
 
 // size is the size of the person's terminal, zero if they have none.
 func (app *App) size() api.Size {
-	sc, err := app.openScreen(true)
+	sc, err := app.openScreen(true, term.Options{})
 	if err != nil || sc == nil {
 		return api.Size{}
 	}

@@ -158,7 +158,7 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 		start.UpstreamProxy = proxy.String()
 	}
 	s.home, s.window = home, window
-	s.manner = manner{forward: p.Stdin, keys: keys}
+	s.manner = manner{forward: p.Stdin, allow: rights(global), keys: keys}
 	return app.launch(c.Context(), s, api.Launch{Home: home.Path(), Plan: &p, Start: start}, o.detach)
 }
 

@@ -28,8 +28,8 @@ type screen struct {
 }
 
 // openScreen prepares to show a terminal on the person's: nil if they have none that can be read and written. The caller
-// closes it.
-func (app *App) openScreen(noScrollback bool) (*screen, error) {
+// closes it. allow is what programs may do to it beyond what is always allowed.
+func (app *App) openScreen(noScrollback bool, allow term.Options) (*screen, error) {
 	out, ok := app.Out.(*os.File)
 	if !ok {
 		return nil, nil
@@ -41,7 +41,7 @@ func (app *App) openScreen(noScrollback bool) (*screen, error) {
 	if err != nil {
 		return nil, err
 	}
-	allow := term.Options{KeepScrollback: true}
+	allow.KeepScrollback = true
 	return &screen{
 		tty: tty, out: out, allow: allow, filter: term.NewFilter(allow),
 		self: api.Terminal{Key: terminalKey(app.In), NoScrollback: noScrollback},

@@ -62,11 +62,12 @@ type Agent struct {
 type Global struct {
 	File string // empty when there is no file
 
-	Detach  Detach
-	Runtime string // empty, or one of the Runtime constants
-	Limits  Limits
-	Policy  policy.Mode // for runs whose file does not choose one; empty where the person does not say
-	Egress  Egress
+	Detach   Detach
+	Runtime  string // empty, or one of the Runtime constants
+	Limits   Limits
+	Policy   policy.Mode // for runs whose file does not choose one; empty where the person does not say
+	Egress   Egress
+	Terminal Terminal
 
 	Positions Positions
 }
@@ -79,6 +80,18 @@ type Detach struct {
 	// the run. Within [MinStopWindow] and [MaxStopWindow].
 	StopWindow time.Duration
 }
+
+// Terminal says what runs may do to the person's terminal, and who decides about theirs.
+type Terminal struct {
+	// Allow lists what a program may do beyond what is always allowed: words of [TerminalRights].
+	Allow []string
+	// Smallest makes a run's terminal as small as the smallest that shows it; otherwise it is as large as that of
+	// the client which was active last.
+	Smallest bool
+}
+
+// TerminalRights are the words of terminal.allow.
+func TerminalRights() []string { return []string{"clipboard", "colours", "images", "notifications"} }
 
 // DefaultGlobal returns the settings of a person who has no config.yaml.
 func DefaultGlobal() *Global {

@@ -44,7 +44,7 @@ func TestDocHasEveryKey(t *testing.T) {
 	for file, want := range map[string][]string{
 		AgentFile: slices.Concat(agentSchema().keys(), prefixed("mounts[].", mountSchema().keys()), limits, network),
 		GlobalFile: slices.Concat(globalSchema().keys(), prefixed("detach.", detachSchema().keys()), limits,
-			prefixed("network.", globalNetworkSchema().keys()), prefixed("egress.", egressSchema().keys())),
+			prefixed("network.", globalNetworkSchema().keys()), prefixed("egress.", egressSchema().keys()), prefixed("terminal.", terminalSchema().keys())),
 	} {
 		section := docSection(t, file)
 		var got []string

@@ -50,6 +50,7 @@ func globalSchema() schema[Global] {
 			{"limits", func(d *decoder, at item, g *Global) { readMapping(d, limitsSchema(), at, &g.Limits) }},
 			{"network", func(d *decoder, at item, g *Global) { g.Policy = d.network(at, globalNetworkSchema()).Policy }},
 			{"egress", func(d *decoder, at item, g *Global) { readMapping(d, egressSchema(), at, &g.Egress) }},
+			{"terminal", func(d *decoder, at item, g *Global) { readMapping(d, terminalSchema(), at, &g.Terminal) }},
 		},
 	}
 }
@@ -58,6 +59,13 @@ func detachSchema() schema[Detach] {
 	return schema[Detach]{fields: []field[Detach]{
 		{"keys", func(d *decoder, at item, out *Detach) { readValue(d, at, ParseKeys, &out.Keys) }},
 		{"stop_window", func(d *decoder, at item, out *Detach) { readValue(d, at, ParseStopWindow, &out.StopWindow) }},
+	}}
+}
+
+func terminalSchema() schema[Terminal] {
+	return schema[Terminal]{fields: []field[Terminal]{
+		{"allow", func(d *decoder, at item, out *Terminal) { out.Allow = d.terminalRights(at) }},
+		{"size", func(d *decoder, at item, out *Terminal) { readValue(d, at, parseTerminalSize, &out.Smallest) }},
 	}}
 }
 
@@ -83,7 +91,7 @@ func elsewhereThanAgent(key string) string {
 		return "write it in limits"
 	case key == "policy" || key == "allow" || key == "deny" || key == "rules":
 		return "write it in network"
-	case key == "detach" || key == "egress":
+	case key == "detach" || key == "egress" || key == "terminal":
 		return "it belongs in " + GlobalFile + " of moat's home"
 	}
 	return ""
@@ -97,6 +105,8 @@ func elsewhereThanGlobal(key string) string {
 		return "write it in detach"
 	case slices.Contains(egressSchema().keys(), key):
 		return "write it in egress"
+	case slices.Contains(terminalSchema().keys(), key):
+		return "write it in terminal"
 	case slices.Contains(agentSchema().keys(), key):
 		return "it belongs in the " + AgentFile + " of a workspace"
 	}

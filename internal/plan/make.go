@@ -83,6 +83,7 @@ func Make(asked Asked, agent *config.Agent, global *config.Global, facts Facts) 
 		WorkDir:     workspaceDir,
 		Interactive: interactive,
 		TTY:         tty,
+		Smallest:    tty && global.Terminal.Smallest,
 		Stdin:       interactive,
 		EnvNames:    slices.Sorted(maps.Keys(env)),
 		User:        facts.User,

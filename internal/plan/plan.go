@@ -23,8 +23,9 @@ type Plan struct {
 	WorkDir     string          `json:"work_dir"` // where the command starts, inside
 	Interactive bool            `json:"interactive"`
 	TTY         bool            `json:"tty"`
-	Stdin       bool            `json:"stdin"`     // the command's stdin is fed by clients; otherwise it is empty
-	EnvNames    []string        `json:"env_names"` // variables that are set for the command; values are never kept
+	Smallest    bool            `json:"smallest,omitempty"` // the terminal is as small as the smallest that shows it, instead of as large as the one that was active last
+	Stdin       bool            `json:"stdin"`              // the command's stdin is fed by clients; otherwise it is empty
+	EnvNames    []string        `json:"env_names"`          // variables that are set for the command; values are never kept
 	Hostname    string          `json:"hostname"`
 	User        sandbox.User    `json:"user"`
 	Mounts      []sandbox.Mount `json:"mounts"`

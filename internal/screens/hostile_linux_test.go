@@ -115,3 +115,21 @@ func TestHostileOutput(t *testing.T) {
 		})
 	}
 }
+
+// TestAllowed: what the person allows programs reaches the terminal, and nothing else does.
+func TestAllowed(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.configure("terminal: {allow: [clipboard, notifications]}\n")
+	s := h.sit(80, 24, "-q", "run", "-it", "--", "sh", "-c", `read x; printf '\033]52;c;bW9hdA==\a\033]52;c;?\a\033]9;done\a\033]4;1;#123456\aafter'; read x`)
+	s.raw()
+	s.typed("\r")
+	s.sees("after")
+	for text, allowed := range map[string]bool{"]52;c;bW9hdA==": true, "]52;c;?": false, "]9;done": true, "]4;1": false} {
+		if bytes.Contains(s.all(), []byte(text)) != allowed {
+			t.Errorf("%q reached the terminal: %v, want %v", text, !allowed, allowed)
+		}
+	}
+	s.typed("\r")
+	s.ends(0)
+}

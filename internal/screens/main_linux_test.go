@@ -117,6 +117,17 @@ func newHouse(t *testing.T) *house {
 	return h
 }
 
+// configure writes config.yaml.
+func (h *house) configure(text string) {
+	h.t.Helper()
+	if err := os.MkdirAll(h.home, 0o700); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(h.home, "config.yaml"), []byte(text), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 // prepare makes a moat command.
 func (h *house) prepare(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, h.moat, args...)

@@ -100,6 +100,22 @@ func TestTwoClients(t *testing.T) {
 	}
 }
 
+// TestSmallest: whoever wants it so has runs that are as small as the smallest terminal that shows them.
+func TestSmallest(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.configure("terminal: {size: smallest}\n")
+	a := h.sit(80, 40, "run", "-it", "--name", "small", "-e", "PS1=> ", "--", "sh")
+	a.sees(">")
+	b := h.sit(100, 24, "attach", "small")
+	b.sees(">")
+	b.typed("stty size\r")
+	b.sees("24 80")
+	b.detach()
+	a.typed("until stty size | grep '40 80'; do read -t 1 x; done; echo grown\r")
+	a.sees("grown\n>")
+}
+
 // TestRounds leaves and comes back again and again while the run prints.
 func TestRounds(t *testing.T) {
 	t.Parallel()

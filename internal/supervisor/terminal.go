@@ -32,9 +32,13 @@ type terminal struct {
 }
 
 func (s *supervisor) newTerminal() *terminal {
+	policy := session.Latest
+	if s.Folder.Record().Plan.Smallest {
+		policy = session.Smallest
+	}
 	t := &terminal{
 		Screen: session.NewScreen(s.answer, s.Logger),
-		sizes:  session.NewSizes(session.Latest),
+		sizes:  session.NewSizes(policy),
 		seen:   make(map[string]uint64),
 	}
 	if data, err := s.dir.ReadFile(seenFile); err == nil {
