@@ -3,7 +3,6 @@ package line
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 
@@ -30,15 +29,6 @@ type Conn struct {
 	failure error // of an earlier write: what follows it would be read as something else
 }
 
-// source is the incoming stream with what came beside it.
-type source interface {
-	io.Reader
-	// claim takes the first n descriptors and closes the others that arrived before byte end of the stream.
-	claim(n int, end int64) (*claimed, error)
-	// discard closes all descriptors that nobody claimed; more are closed as they arrive.
-	discard()
-}
-
 func newConn(nc net.Conn, from side) *Conn {
 	c := &Conn{nc: nc, from: from, in: newSource(nc)}
 	c.r = frame.NewReader(c.in)
@@ -50,7 +40,7 @@ func (c *Conn) Close() error {
 	var err error
 	c.closed.Do(func() {
 		err = c.nc.Close()
-		c.in.discard()
+		c.in.Discard()
 	})
 	return err
 }
@@ -64,7 +54,7 @@ func (c *Conn) Next() (Message, error) {
 	for {
 		kind, payload, err := c.r.Next()
 		if err != nil {
-			return nil, err
+			return nil, invalidFiles(err)
 		}
 		c.pos += 5 + int64(len(payload))
 		if from, both := comesFrom(kind); from != c.from && !both {
@@ -93,20 +83,6 @@ func (c *Conn) Next() (Message, error) {
 		}
 		return c.attachFiles(m)
 	}
-}
-
-// attachFiles gives a Files message its descriptors, and closes those that came without one.
-func (c *Conn) attachFiles(m Message) (Message, error) {
-	files, ok := m.(Files)
-	got, err := c.in.claim(len(files.Names), c.pos)
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		return m, nil
-	}
-	files.Files = got.open(files.Names)
-	return files, nil
 }
 
 // Send sends messages, one directly after the other and with one system call where that is possible. An invalid

@@ -1,0 +1,32 @@
+//go:build !unix
+
+package sock
+
+import (
+	"errors"
+	"net"
+	"os"
+)
+
+// ErrDescriptors says that this system cannot pass descriptors.
+var ErrDescriptors = errors.New("descriptors cannot be passed on this system")
+
+// A Receiver reads bytes from a unix socket.
+type Receiver struct{ *net.UnixConn }
+
+// NewReceiver returns a Receiver whose first byte is the next that comes from uc, which stays the caller's.
+func NewReceiver(uc *net.UnixConn) *Receiver { return &Receiver{uc} }
+
+// Claim takes descriptors, of which there are none.
+func (*Receiver) Claim(n int, _ int64) ([]int, error) {
+	if n > 0 {
+		return nil, ErrDescriptors
+	}
+	return nil, nil
+}
+
+// Discard closes descriptors, of which there are none.
+func (*Receiver) Discard() {}
+
+// Send cannot pass descriptors.
+func Send(*net.UnixConn, []byte, ...*os.File) error { return ErrDescriptors }
