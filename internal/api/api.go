@@ -4,18 +4,20 @@
 // stream apart: the run ended (Exit), the supervisor let it go (Gone), the connection broke (an error), or the
 // caller left. The handlers are in package supervisor; what to do after a broken connection is left to the caller.
 //
-// The protocol is HTTP/2 without TLS on the unix socket "sock" in the run's folder; the socket's mode and the peer's
+// The protocol is HTTP/1.1 without TLS on the unix socket "sock" in the run's folder; the socket's mode and the peer's
 // uid say who may speak. Both sides name their version in the header Moat-Version.
 //
 //	GET  /v1/run      → Info
 //	POST /v1/stop     Stop → 204; returns when the run has ended
 //	POST /v1/policy/allow   Allow → 204; holds for the rest of the run
-//	POST /v1/attach   frames both ways, see below
-//	POST /v1/exec     frames both ways, see below
+//	POST /v1/attach   Upgrade: moat-frames → 101; see below
+//	POST /v1/exec     Upgrade: moat-frames → 101; see below
 //
 // # Streams
 //
-// The bodies of attach and exec are frames (package frame), in both directions at once.
+// Attach and exec take the connection over (RFC 9110, 7.8). From there on it carries frames (package frame), in both
+// directions at once, and nothing stands between a frame and the socket. A client may send its first frame together
+// with the request; descriptors travel only after the answer.
 //
 //	client ── Attach | Exec ──▶        always first
 //	client ── Input, Resize, Signal ──▶
@@ -39,7 +41,7 @@ import (
 
 // Version is the protocol's version. Supervisors outlive upgrades of moat, so it changes only when old clients or old
 // supervisors could misunderstand.
-const Version = "1"
+const Version = "2"
 
 // VersionHeader carries Version, both ways.
 const VersionHeader = "Moat-Version"

@@ -9,10 +9,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
-	"moat/internal/frame"
 	"moat/internal/sock"
 )
 
@@ -24,24 +22,21 @@ var ErrUnreachable = errors.New("supervisor is not reachable")
 
 // A Client speaks with one run's supervisor. Connections are made as calls need them; Close drops idle ones.
 type Client struct {
+	dir  string // the run's folder
 	http *http.Client
 }
 
 // NewClient returns a client for the run whose folder is dir.
 func NewClient(dir string) *Client {
-	protocols := new(http.Protocols)
-	protocols.SetUnencryptedHTTP2(true)
-	t := &http.Transport{
-		Protocols: protocols,
+	return &Client{dir: dir, http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return sock.Dial(ctx, dir, SocketName)
 		},
 		DisableCompression: true,
-	}
-	return &Client{http: &http.Client{Transport: t}}
+	}}}
 }
 
-// Close drops the client's connections. Streams that are open are cut.
+// Close drops the client's idle connections. Streams have their own.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Info asks for what only the supervisor knows.
@@ -94,19 +89,29 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*
 		}
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	if v := resp.Header.Get(VersionHeader); v != Version {
+	if err := checkAnswer(resp); err != nil {
 		resp.Body.Close()
-		return nil, fmt.Errorf("the run's supervisor speaks version %q of the protocol, this moat speaks %q: use the moat that started the run", v, Version)
-	}
-	if resp.StatusCode >= 300 {
-		defer resp.Body.Close()
-		text, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
-		if err != nil {
-			return nil, fmt.Errorf("ask the supervisor: %w", err)
-		}
-		return nil, &StatusError{Status: resp.StatusCode, Text: strings.TrimSpace(string(text))}
+		return nil, err
 	}
 	return resp, nil
+}
+
+// errVersion says that the supervisor is of another moat.
+var errVersion = errors.New("use the moat that started the run")
+
+// checkAnswer returns what is wrong with an answer: its version, or that it is a refusal.
+func checkAnswer(resp *http.Response) error {
+	if v := resp.Header.Get(VersionHeader); v != Version {
+		return fmt.Errorf("the run's supervisor speaks version %q of the protocol, this moat speaks %q: %w", v, Version, errVersion)
+	}
+	if resp.StatusCode < 300 {
+		return nil
+	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	if err != nil {
+		return fmt.Errorf("ask the supervisor: %w", err)
+	}
+	return &StatusError{Status: resp.StatusCode, Text: strings.TrimSpace(string(text))}
 }
 
 // StatusError is the supervisor's refusal of a call.
@@ -116,67 +121,3 @@ type StatusError struct {
 }
 
 func (e *StatusError) Error() string { return e.Text }
-
-// A Stream is one attach or exec stream. One goroutine may receive while others send; Close may be called by any.
-type Stream struct {
-	in     *frame.Reader
-	body   io.ReadCloser
-	out    *io.PipeWriter
-	cancel context.CancelFunc
-
-	sending sync.Mutex // one frame at a time
-	w       *frame.Writer
-}
-
-// Attach opens an attach stream. The caller closes it. Cancelling ctx cuts it.
-func (c *Client) Attach(ctx context.Context, a Attach) (*Stream, error) {
-	return c.stream(ctx, "/v1/attach", KindAttach, Encode(a))
-}
-
-// Exec starts a command in the sandbox. The caller closes the stream, which hangs the command up if it still runs.
-func (c *Client) Exec(ctx context.Context, e Exec) (*Stream, error) {
-	return c.stream(ctx, "/v1/exec", KindExec, Encode(e))
-}
-
-func (c *Client) stream(ctx context.Context, path string, kind byte, first []byte) (*Stream, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	pr, pw := io.Pipe()
-	// While the transport reads the request's body it does not look at the context.
-	context.AfterFunc(ctx, func() { pr.CloseWithError(context.Cause(ctx)) })
-	s := &Stream{out: pw, cancel: cancel, w: frame.NewWriter(pw)}
-	opened := make(chan error, 1)
-	go func() { opened <- s.Send(kind, first) }()
-	resp, err := c.do(ctx, http.MethodPost, path, pr)
-	if err != nil {
-		cancel()
-		pr.CloseWithError(err)
-		<-opened
-		return nil, err
-	}
-	s.body, s.in = resp.Body, frame.NewReader(resp.Body)
-	if err := <-opened; err != nil {
-		s.Close()
-		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
-	}
-	return s, nil
-}
-
-// Send sends one frame.
-func (s *Stream) Send(kind byte, payload []byte) error {
-	s.sending.Lock()
-	defer s.sending.Unlock()
-	return s.w.Write(kind, payload)
-}
-
-// Next returns the next frame; its payload is valid until the next call. Any error means that the connection broke.
-func (s *Stream) Next() (byte, []byte, error) { return s.in.Next() }
-
-// Close ends the stream. The request body is closed before the context is cancelled: a server that waits for
-// input does not notice a cancelled context alone.
-func (s *Stream) Close() {
-	s.out.Close()
-	s.cancel()
-	if s.body != nil {
-		s.body.Close()
-	}
-}

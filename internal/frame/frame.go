@@ -25,6 +25,9 @@ const Max = 64<<10 + 64
 
 const headerSize = 5 // length and kind
 
+// Size is how long a frame with a payload of n bytes is on the wire.
+func Size(n int) int64 { return int64(headerSize + n) }
+
 // ErrSize is returned for a frame whose stated length is zero or over Max.
 var ErrSize = errors.New("frame: impossible length")
 

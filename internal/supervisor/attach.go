@@ -7,61 +7,65 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"moat/internal/api"
-	"moat/internal/frame"
 	"moat/internal/journal"
 	"moat/internal/line"
 	"moat/internal/session"
 )
 
-// stream is the two bodies of an attach or exec call, as frames.
+// stream is one attach or exec call.
 type stream struct {
 	client
-	in      *frame.Reader
-	body    io.Closer // what in reads from
-	control *http.ResponseController
-
 	line *line.Conn // on which its input goes to the command; nil if it sends none
 }
 
-// openStream answers the call's header and reads its first frame.
-func openStream(w http.ResponseWriter, r *http.Request, want byte) (*stream, []byte, error) {
-	control := http.NewResponseController(w)
-	st := &stream{in: frame.NewReader(r.Body), body: r.Body, control: control}
-	st.frames, st.flush = frame.NewWriter(w), control.Flush
-	kind, payload, err := st.in.Next()
-	switch {
-	case err != nil:
-		return nil, nil, fmt.Errorf("read the first frame: %w", err)
-	case kind != want:
-		return nil, nil, fmt.Errorf("the first frame is %q, want %q", kind, want)
+// openStream takes the call's connection over and reads its first frame. The caller closes the stream. Without one the
+// call was answered.
+func openStream(w http.ResponseWriter, r *http.Request, want byte) (*stream, []byte) {
+	frames, err := api.AcceptStream(w, r)
+	var refused *api.StatusError
+	if errors.As(err, &refused) {
+		http.Error(w, refused.Text, refused.Status)
 	}
-	w.WriteHeader(http.StatusOK)
-	return st, payload, control.Flush()
+	if err != nil {
+		return nil, nil
+	}
+	frames.SetStall(headerTimeout)
+	kind, payload, err := frames.Next()
+	if err == nil && kind != want {
+		err = frames.Send(api.KindGone, api.Encode(api.Gone{Reason: fmt.Sprintf("the first frame is %q, want %q", kind, want)}))
+	}
+	if err != nil || kind != want {
+		frames.Close()
+		return nil, nil
+	}
+	frames.SetStall(0)
+	return &stream{client: client{Stream: frames}}, payload
 }
 
 // attach serves one client of the run's command until either ends.
 func (srv *server) attach(w http.ResponseWriter, r *http.Request) {
-	st, first, err := openStream(w, r, api.KindAttach)
-	var req api.Attach
+	defer srv.begin()()
+	s := srv.s
+	st, first := openStream(w, r, api.KindAttach)
+	if st == nil {
+		return
+	}
+	defer st.Close()
+	defer context.AfterFunc(r.Context(), st.Close)()
+	req, err := api.Decode[api.Attach](first)
 	if err == nil {
-		req, err = api.Decode[api.Attach](first)
+		err = s.waitUp(r.Context())
 	}
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		s.endStream(st.Send(api.KindGone, api.Encode(api.Gone{Reason: err.Error()})))
 		return
 	}
 	if !req.ReadOnly {
 		st.source = req.Source
-	}
-	s := srv.s
-	if err := s.waitUp(r.Context()); err != nil {
-		s.endStream(st.send(api.KindGone, api.Encode(api.Gone{Reason: err.Error()})))
-		return
 	}
 	st.terminal = s.terminal != nil && req.Terminal != nil && st.source != 0
 	box := s.clients.add(&st.client)
@@ -77,20 +81,18 @@ func (s *supervisor) serve(ctx context.Context, st *stream, req api.Attach, box 
 			return err
 		}
 	}
-	if err := st.send(api.KindStarted, api.Encode(api.Started{InputDone: s.inputTaken(st.source)})); err != nil {
-		return err
-	}
+	st.Put(api.KindStarted, api.Encode(api.Started{InputDone: s.inputTaken(st.source)}))
 	send := func(ctx context.Context) error { return s.sendOutput(ctx, st, req.From) }
 	if req.Terminal != nil && s.terminal != nil {
 		if st.terminal {
 			s.arrange(func(z *session.Sizes) { z.Active(st, sizeOf(req.Terminal.Size)) })
 			defer s.arrange(func(z *session.Sizes) { z.Left(st) })
 		}
-		st.cut = func() { _ = st.control.SetWriteDeadline(time.Now()) } // HTTP/2 always can
+		st.SetStall(stallTime)
 		send = func(ctx context.Context) error { return s.sendScreen(ctx, st, req.Terminal, req.From) }
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	defer context.AfterFunc(ctx, func() { st.body.Close() })() // ends a read that waits
+	defer context.AfterFunc(ctx, st.Close)() // ends a read that waits
 	group.Go(func() error { return s.forwardInput(st) })
 	group.Go(func() error { return send(ctx) })
 	group.Go(func() error { return s.sendNews(ctx, &st.client, box) })
@@ -125,18 +127,39 @@ func (s *supervisor) sendOutput(ctx context.Context, st *stream, from int64) err
 		if ended {
 			return s.sendEnd(st)
 		}
-		if err := s.waitNews(news, from); err != nil {
+		if from, err = s.watch(news, st, from); err != nil {
 			return err
 		}
 	}
 }
 
+// watch waits until there is something to do for a client that was sent all output before from: it could not be sent
+// all that came, or the run has ended. It returns where the output goes on then. ctx is one of untilEnded.
+func (s *supervisor) watch(ctx context.Context, st *stream, from int64) (int64, error) {
+	if err := st.Flush(); err != nil {
+		return from, err
+	}
+	v := &viewer{client: &st.client, next: from, left: make(chan struct{})}
+	if !s.audience.join(v) {
+		return from, s.waitNews(ctx, from)
+	}
+	select {
+	case <-v.left:
+	case <-ctx.Done():
+	}
+	s.audience.leave(v)
+	if ctx.Err() != nil && !s.isEnded() {
+		return v.next, ctx.Err()
+	}
+	return v.next, st.Flush()
+}
+
 // sendEnd sends how the run ended.
 func (s *supervisor) sendEnd(st *stream) error {
 	if s.failed != nil {
-		return errors.Join(st.send(api.KindFailed, api.Encode(s.failed)), errSent)
+		return errors.Join(st.Send(api.KindFailed, api.Encode(s.failed)), errSent)
 	}
-	return errors.Join(st.send(api.KindExit, api.Encode(s.final)), errSent)
+	return errors.Join(st.Send(api.KindExit, api.Encode(s.final)), errSent)
 }
 
 // untilEnded is ctx, but ends with the run as well.
@@ -173,8 +196,7 @@ func sendRecorded(st *stream, reader *journal.Reader, from, limit int64) (int64,
 			return from, fmt.Errorf("read the output record: %w", err)
 		}
 		var head [32]byte
-		header := api.AppendOutputHeader(head[:0], line.Stream(chunk.Stream), chunk.Offset, chunk.Time)
-		if err := st.send(api.KindOutput, header, chunk.Data); err != nil {
+		if err := st.Send(api.KindOutput, outputHeader(head[:0], chunk), chunk.Data); err != nil {
 			return from, err
 		}
 		if from = chunk.End(); from-begin >= limit {
@@ -182,6 +204,10 @@ func sendRecorded(st *stream, reader *journal.Reader, from, limit int64) (int64,
 		}
 	}
 	return from, nil
+}
+
+func outputHeader(dst []byte, c journal.Chunk) []byte {
+	return api.AppendOutputHeader(dst, line.Stream(c.Stream), c.Offset, c.Time)
 }
 
 // sendNews sends what is not output.
@@ -201,7 +227,7 @@ func (s *supervisor) sendNews(ctx context.Context, c *client, box *mailbox) erro
 // forwardInput passes on what the client types. A client that closes its side just listens from then on.
 func (s *supervisor) forwardInput(st *stream) error {
 	for {
-		kind, payload, err := st.in.Next()
+		kind, payload, err := st.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}

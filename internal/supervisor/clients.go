@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"moat/internal/api"
-	"moat/internal/frame"
 )
 
 // client is one attached client, as the rest of the supervisor sees it.
@@ -13,29 +12,12 @@ type client struct {
 	source   uint64 // of its input, 0 if it sends none
 	terminal bool   // it types on a terminal that shows the run's: it has a say in the size, and may lead
 
-	sending sync.Mutex
-	frames  *frame.Writer
-	flush   func() error
-
-	cut func() // ends a send that is held up for stallTime; nil: it may take as long as it likes
+	*api.Stream
 }
 
 // stallTime is how long a terminal may take nothing before it is let go. Its client comes back as soon as it can, and
 // is shown a repaint; one that is gone for good should not be counted among those who watch.
 const stallTime = 30 * time.Second
-
-// send sends one frame at once. Frames of different goroutines do not mix.
-func (c *client) send(kind byte, parts ...[]byte) error {
-	c.sending.Lock()
-	defer c.sending.Unlock()
-	if c.cut != nil {
-		defer time.AfterFunc(stallTime, c.cut).Stop()
-	}
-	if err := c.frames.Write(kind, parts...); err != nil {
-		return err
-	}
-	return c.flush()
-}
 
 // clients are those attached to the run's command.
 type clients struct {
@@ -131,19 +113,13 @@ func (cs *clients) deliver(c *client, m *mailbox) error {
 	m.inputDone, m.lead, m.notices = nil, nil, nil
 	cs.mu.Unlock()
 	if done != nil {
-		if err := c.send(api.KindInputDone, api.AppendInputDone(nil, *done)); err != nil {
-			return err
-		}
+		c.Put(api.KindInputDone, api.AppendInputDone(nil, *done))
 	}
 	if lead != nil {
-		if err := c.send(api.KindLead, api.Encode(api.Lead{On: *lead})); err != nil {
-			return err
-		}
+		c.Put(api.KindLead, api.Encode(api.Lead{On: *lead}))
 	}
 	for _, text := range notices {
-		if err := c.send(api.KindNotice, api.Encode(api.Notice{Text: text})); err != nil {
-			return err
-		}
+		c.Put(api.KindNotice, api.Encode(api.Notice{Text: text}))
 	}
-	return nil
+	return c.Flush()
 }

@@ -18,24 +18,25 @@ import (
 // exec starts a further command in the sandbox for one client and serves it until either ends. A client that goes
 // away hangs its command up.
 func (srv *server) exec(w http.ResponseWriter, r *http.Request) {
-	st, first, err := openStream(w, r, api.KindExec)
-	var req api.Exec
-	if err == nil {
-		req, err = api.Decode[api.Exec](first)
-	}
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+	defer srv.begin()()
+	s := srv.s
+	st, first := openStream(w, r, api.KindExec)
+	if st == nil {
 		return
 	}
-	s := srv.s
-	p, err := s.startExec(r.Context(), req)
+	defer st.Close()
+	req, err := api.Decode[api.Exec](first)
+	var p *process
+	if err == nil {
+		p, err = s.startExec(r.Context(), req)
+	}
 	if err != nil {
-		s.endStream(st.send(api.KindFailed, api.Encode(api.Failed{Code: 125, Error: err.Error()})))
+		s.endStream(st.Send(api.KindFailed, api.Encode(api.Failed{Code: 125, Error: err.Error()})))
 		return
 	}
 	defer s.link.forget(p)
 	group, ctx := errgroup.WithContext(r.Context())
-	defer context.AfterFunc(ctx, func() { r.Body.Close() })() // ends a read that waits
+	defer context.AfterFunc(ctx, st.Close)() // ends a read that waits
 	group.Go(func() error { return s.forwardExecInput(st, p, req.Source) })
 	group.Go(func() error { return s.sendExecOutput(ctx, st, p) })
 	s.endStream(group.Wait())
@@ -76,7 +77,7 @@ func (s *supervisor) sendExecOutput(ctx context.Context, st *stream, p *process)
 		select {
 		case <-p.wake:
 		case <-s.ended:
-			if err := st.send(api.KindGone, api.Encode(api.Gone{Reason: "the run has ended"})); err != nil {
+			if err := st.Send(api.KindGone, api.Encode(api.Gone{Reason: "the run has ended"})); err != nil {
 				return err
 			}
 			return errSent
@@ -94,10 +95,10 @@ func (s *supervisor) sendExecOutput(ctx context.Context, st *stream, p *process)
 func (s *supervisor) sendExecMessage(st *stream, msg line.Message) error {
 	switch m := msg.(type) {
 	case line.Spawned:
-		return st.send(api.KindStarted, api.Encode(api.Started{PID: m.PID}))
+		return st.Send(api.KindStarted, api.Encode(api.Started{PID: m.PID}))
 	case line.Output:
 		var head [32]byte
-		if err := st.send(api.KindOutput, api.AppendOutputHeader(head[:0], m.Stream, int64(m.Offset), m.Time), m.Data); err != nil {
+		if err := st.Send(api.KindOutput, api.AppendOutputHeader(head[:0], m.Stream, int64(m.Offset), m.Time), m.Data); err != nil {
 			return err
 		}
 		err := s.link.send(line.Ack{Process: m.Process, Offset: m.Offset + uint64(len(m.Data))})
@@ -106,11 +107,11 @@ func (s *supervisor) sendExecMessage(st *stream, msg line.Message) error {
 		}
 		return err
 	case line.InputDone:
-		return st.send(api.KindInputDone, api.AppendInputDone(nil, m.Offset))
+		return st.Send(api.KindInputDone, api.AppendInputDone(nil, m.Offset))
 	case line.Exit:
-		return errors.Join(st.send(api.KindExit, api.Encode(api.Exit{Code: m.Code, Signal: m.Signal})), errSent)
+		return errors.Join(st.Send(api.KindExit, api.Encode(api.Exit{Code: m.Code, Signal: m.Signal})), errSent)
 	case line.Failed:
-		return errors.Join(st.send(api.KindFailed, api.Encode(api.Failed{Code: m.Code, Error: m.Error})), errSent)
+		return errors.Join(st.Send(api.KindFailed, api.Encode(api.Failed{Code: m.Code, Error: m.Error})), errSent)
 	default:
 		return fmt.Errorf("unexpected %T", msg)
 	}
@@ -120,7 +121,7 @@ func (s *supervisor) sendExecMessage(st *stream, msg line.Message) error {
 func (s *supervisor) forwardExecInput(st *stream, p *process, source uint64) error {
 	conn := s.link.current() // input that was under way on another one is lost
 	for {
-		kind, payload, err := st.in.Next()
+		kind, payload, err := st.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}

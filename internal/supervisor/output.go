@@ -46,7 +46,7 @@ func (s *supervisor) store(ctx context.Context, out line.Output) error {
 			return err
 		}
 	}
-	err := s.output.Append(chunk)
+	err := s.append(chunk)
 	if !errors.Is(err, journal.ErrNoSpace) {
 		return err
 	}
@@ -65,9 +65,18 @@ func (s *supervisor) store(ctx context.Context, out line.Output) error {
 		case err != nil:
 			return err
 		}
-		err = s.output.Append(chunk)
+		err = s.append(chunk)
 	}
 	s.clients.notice("there is room again: the run goes on")
+	return err
+}
+
+// append records a piece, and then sends it to those who wait for it.
+func (s *supervisor) append(chunk journal.Chunk) error {
+	err := s.output.Append(chunk)
+	if err == nil {
+		s.audience.show(chunk)
+	}
 	return err
 }
 

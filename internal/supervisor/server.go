@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"moat/internal/api"
@@ -16,8 +17,9 @@ import (
 
 // server answers the run's clients.
 type server struct {
-	s    *supervisor
-	http *http.Server
+	s       *supervisor
+	http    *http.Server
+	streams sync.WaitGroup // attach and exec calls
 }
 
 // headerTimeout bounds how long a client may take to say what it wants.
@@ -33,11 +35,8 @@ func newServer(s *supervisor) *server {
 	mux.HandleFunc("POST /v1/policy/allow", srv.allow)
 	mux.HandleFunc("POST /v1/attach", srv.attach)
 	mux.HandleFunc("POST /v1/exec", srv.exec)
-	protocols := new(http.Protocols)
-	protocols.SetUnencryptedHTTP2(true)
 	srv.http = &http.Server{
 		Handler:           srv.checked(mux),
-		Protocols:         protocols,
 		ReadHeaderTimeout: headerTimeout,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, peerKey{}, peerAllowed(c))
@@ -46,20 +45,39 @@ func newServer(s *supervisor) *server {
 	return srv
 }
 
-// serve answers until drain or the end of ctx.
+// serve answers until drain or the end of ctx, which cuts the streams as well.
 func (srv *server) serve(ctx context.Context, l net.Listener) error {
 	defer context.AfterFunc(ctx, func() { srv.http.Close() })()
+	srv.http.BaseContext = func(net.Listener) context.Context { return ctx }
 	if err := srv.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve clients: %w", err)
 	}
 	return nil
 }
 
+// begin counts a stream until the returned function is called. The connection must still be the HTTP server's, which
+// waits for those in use before drain waits for the streams.
+func (srv *server) begin() (end func()) {
+	srv.streams.Add(1)
+	return srv.streams.Done
+}
+
 // drain lets the clients that are there finish what they read, and takes no others.
 func (srv *server) drain(ctx context.Context, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
-	if err := srv.http.Shutdown(ctx); err != nil {
+	err := srv.http.Shutdown(ctx)
+	done := make(chan struct{})
+	go func() { // ends with the streams, which end with the caller's context
+		srv.streams.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
 		srv.s.Logger.Warn("clients were cut off", "error", err)
 		srv.http.Close()
 	}

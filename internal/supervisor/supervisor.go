@@ -64,10 +64,12 @@ type supervisor struct {
 
 	stop    stopper
 	clients clients
-	up      chan struct{} // closed when the command runs, or never will
-	ended   chan struct{} // closed when final and failed hold the end of the command
-	final   api.Exit
-	failed  *api.Failed // set if the command never started
+
+	audience audience
+	up       chan struct{} // closed when the command runs, or never will
+	ended    chan struct{} // closed when final and failed hold the end of the command
+	final    api.Exit
+	failed   *api.Failed // set if the command never started
 }
 
 // Run supervises the run until it is over. Nil means that nothing is left to do for anybody; after an error a
@@ -118,6 +120,7 @@ func (s *supervisor) open() error {
 		s.Logger.Warn("the output record was cut back to its last whole piece", "cut", cut)
 	}
 	s.dir, s.output = dir, output
+	s.audience.at = output.Offset()
 	if s.Folder.Record().Plan.TTY {
 		s.terminal = s.newTerminal()
 	}

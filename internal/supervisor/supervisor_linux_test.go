@@ -21,6 +21,7 @@ import (
 	"moat/internal/plan"
 	"moat/internal/run"
 	"moat/internal/sandbox"
+	"moat/internal/sock"
 )
 
 // box is a runtime whose only sandbox is a link's script.
@@ -287,11 +288,30 @@ func TestMissing(t *testing.T) {
 	}
 }
 
+// connected returns two ends of a unix socket.
+func connected(t *testing.T) (a, b *net.UnixConn) {
+	t.Helper()
+	dir := t.TempDir()
+	l, err := sock.Listen(dir, "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if a, err = sock.Dial(t.Context(), dir, "s"); err != nil {
+		t.Fatal(err)
+	}
+	if b, err = l.AcceptUnix(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Close(); b.Close() })
+	return a, b
+}
+
 // TestMailbox tells a client more than it takes: what it is told is bounded and nobody waits for it.
 func TestMailbox(t *testing.T) {
 	var cs clients
-	reading, writing := net.Pipe()
-	c := &client{source: 5, frames: frame.NewWriter(writing), flush: func() error { return nil }}
+	reading, writing := connected(t)
+	c := &client{source: 5, Stream: api.NewStream(writing, nil)}
 	box := cs.add(c)
 	other := cs.add(&client{source: 6})
 	for i := range uint64(1000) {

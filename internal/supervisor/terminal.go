@@ -74,6 +74,7 @@ func (s *supervisor) arrange(change func(*session.Sizes)) {
 		t.Answer(now == nil)
 		if now != nil {
 			s.clients.lead(&now.client)
+			s.audience.lead(&now.client)
 		}
 	}
 	want, ok := t.sizes.Want()
@@ -154,7 +155,7 @@ func (s *supervisor) sendScreen(ctx context.Context, st *stream, t *api.Terminal
 		if ended && next >= s.output.Offset() {
 			return s.sendEnd(st)
 		}
-		if err := s.waitNews(news, next); err != nil {
+		if next, err = s.watch(news, st, next); err != nil {
 			return err
 		}
 	}
@@ -167,17 +168,15 @@ func (s *supervisor) sendRepaint(ctx context.Context, st *stream, seen session.S
 		return 0, fmt.Errorf("repaint: %w", err)
 	}
 	head := api.Repaint{Bytes: len(rp.Data), Offset: rp.Offset, Again: again}
-	if err := st.send(api.KindRepaint, api.Encode(head)); err != nil {
-		return 0, err
-	}
+	st.Put(api.KindRepaint, api.Encode(head))
 	for data := rp.Data; len(data) > 0; {
 		n := min(len(data), frame.Max)
-		if err := st.send(api.KindPaint, data[:n]); err != nil {
+		if err := st.Send(api.KindPaint, data[:n]); err != nil {
 			return 0, err
 		}
 		data = data[n:]
 	}
-	return rp.Offset, nil
+	return rp.Offset, st.Flush()
 }
 
 // shown tells which lines a client's terminal need not be shown.
