@@ -26,7 +26,7 @@ type keeper struct {
 // keepers lists those that there are, moat first.
 func (b *bench) keepers(t testing.TB) []keeper {
 	t.Helper()
-	all := []keeper{b.moatKeeper()}
+	all := []keeper{b.moatKeeper(t)}
 	dir := scratch(t)
 	for _, k := range []struct {
 		name string
@@ -44,16 +44,14 @@ func (b *bench) keepers(t testing.TB) []keeper {
 	return all
 }
 
-func (b *bench) moatKeeper() keeper {
+func (b *bench) moatKeeper(t testing.TB) keeper {
+	t.Cleanup(func() { settle(t) }) // after the last run was destroyed: it waits for all guards
 	return keeper{
 		name: "moat",
 		start: func(t testing.TB, session, script string) {
 			t.Helper()
 			must(t, b.command("run", "-d", "-it", "--name", session, "--", "sh", "-c", script))
-			t.Cleanup(func() {
-				must(t, b.command("destroy", "-f", session))
-				settle(t)
-			})
+			t.Cleanup(func() { must(t, b.command("destroy", "-f", session)) })
 		},
 		attach: func(session string) program { return b.command("-q", "attach", session) },
 	}

@@ -172,7 +172,7 @@ func (v *viewer) stroke(t *testing.T) time.Duration {
 
 // measureCrowd times keystrokes in a run that prints all the time, with one client and with many.
 func measureCrowd(t *testing.T, b *bench) {
-	k := b.moatKeeper()
+	k := b.moatKeeper(t)
 	k.start(t, "crowd", `(while sleep 0.02; do echo "something to see"; done) & `+echoing)
 	first := view(t, k.attach("crowd"))
 	defer first.hangUp()
