@@ -39,6 +39,7 @@ type process struct {
 	expired bool // do not wait for more output
 	timer   *time.Timer
 	in      intake
+	loan    loan
 }
 
 // done reports whether the process has ended and its output is read. The caller holds mu.
@@ -95,6 +96,9 @@ func (p *process) collect(s *session, b *batch) {
 		c.out.Process = p.id
 		b.msgs = append(b.msgs, c.out)
 		b.blocks = append(b.blocks, held{p, c.block})
+	}
+	if o := p.loan.offer; o != nil && o.to == s && b.offer == nil && p.out.sent() {
+		b.offer, p.loan.offer = o, nil
 	}
 	if p.done() && p.out.sent() && !p.told {
 		p.told = true
@@ -177,6 +181,9 @@ func (p *process) expire() {
 	p.expired = true
 	for _, f := range p.open {
 		_ = f.SetReadDeadline(time.Unix(1, 0))
+	}
+	if p.loan.waits != nil {
+		_ = p.loan.waits.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 

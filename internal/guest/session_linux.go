@@ -32,6 +32,11 @@ func newSession(g *guest, conn *line.Conn) *session {
 func (s *session) run(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() { _ = s.conn.Close() })
 	defer stop()
+	if err := s.g.recall(ctx); err != nil {
+		s.g.log.Warn("refuse a line", "error", err)
+		_ = s.conn.Close()
+		return
+	}
 	s.takeOver()
 	s.g.wait.Go(s.write)
 	err := s.read()
@@ -61,6 +66,11 @@ func (s *session) takeOver() {
 func (s *session) leave() {
 	s.g.mu.Lock()
 	defer s.g.mu.Unlock()
+	for _, p := range s.g.processes {
+		p.mu.Lock()
+		p.loan.withdraw(s)
+		p.mu.Unlock()
+	}
 	if !s.g.line.CompareAndSwap(s, nil) {
 		return
 	}
@@ -107,6 +117,8 @@ func (s *session) handle(m line.Message) error {
 		return s.withProcess(m.Process, func(p *process) error { return p.resize(m.Rows, m.Cols) })
 	case line.Release:
 		return s.withProcess(m.Process, func(p *process) error { s.g.release(p); return nil })
+	case line.Borrow:
+		return s.withProcess(m.Process, func(p *process) error { return p.borrow(s) })
 	case line.Shutdown:
 		s.g.stop(nil)
 		return nil
@@ -148,9 +160,8 @@ func (s *session) write() {
 	var b batch
 	for err == nil {
 		s.collect(&b)
-		if len(b.msgs) > 0 {
-			err = s.conn.Send(b.msgs...)
-			b.release()
+		if len(b.msgs) > 0 || b.offer != nil {
+			err = s.send(&b)
 			continue
 		}
 		select {
@@ -163,10 +174,24 @@ func (s *session) write() {
 	_ = s.conn.Close()
 }
 
-// A batch is what is sent with one system call.
+// send sends a batch and empties it.
+func (s *session) send(b *batch) error {
+	defer b.release()
+	var err error
+	if len(b.msgs) > 0 {
+		err = s.conn.Send(b.msgs...)
+	}
+	if err == nil && b.offer != nil {
+		err = s.conn.Send(b.offer.files)
+	}
+	return err
+}
+
+// A batch is what is sent with one system call, and a loan after it with another.
 type batch struct {
 	msgs   []line.Message
 	blocks []held
+	offer  *offer
 }
 
 type held struct {
@@ -180,6 +205,10 @@ func (b *batch) release() {
 		h.p.mu.Lock()
 		h.p.out.release(h.block)
 		h.p.mu.Unlock()
+	}
+	if b.offer != nil {
+		_ = b.offer.end.Close()
+		b.offer = nil
 	}
 	clear(b.msgs)
 	clear(b.blocks)

@@ -185,7 +185,14 @@ func control(file *os.File, f func(fd int) error) error {
 
 // pump reads a stream to its end.
 func (p *process) pump(r reader) {
-	cut := p.read(r)
+	cut, lend := p.read(r)
+	for lend {
+		p.lend(r)
+		cut, lend = p.read(r)
+	}
+	if r.kind == line.Terminal {
+		p.dispose()
+	}
 	drain := p.g.endStream(p, r, cut)
 	if drain { // whoever still holds the pipe must not get SIGPIPE or wait for ever because its parent has ended
 		_ = r.file.SetReadDeadline(time.Time{})
@@ -221,21 +228,21 @@ const (
 	ended                 // nothing ever
 )
 
-// read puts a stream's bytes into the window. It returns at the stream's end, when the guest ends, and, if the
-// process has expired, when nothing is there at the moment (cut).
+// read puts a stream's bytes into the window. It returns at the stream's end, when the guest ends, if the process has
+// expired, when nothing is there at the moment (cut), and when a host wants to read the stream itself (lend).
 //
 // It waits for readability without holding a buffer, so an idle stream costs neither a thread nor memory, and it
 // reads and commits under one lock, so the window has the streams in the order in which they were read.
-func (p *process) read(r reader) (cut bool) {
+func (p *process) read(r reader) (cut, lend bool) {
 	raw, err := r.file.SyscallConn()
 	if err != nil {
-		return false
+		return false, false
 	}
 	var got progress
 	wait := func(fd uintptr) bool { got = p.fill(int(fd), r.kind); return got != dry }
 	once := func(fd uintptr) { wait(fd) }
 	expired := false
-	for p.awaitRoom() {
+	for p.awaitRoom(r.kind) {
 		if expired {
 			err = raw.Control(once)
 		} else {
@@ -243,21 +250,24 @@ func (p *process) read(r reader) (cut bool) {
 		}
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			expired = true
+			if lend, expired = p.interrupted(r); lend {
+				return false, true
+			}
 		case err != nil || got == ended:
-			return false
+			return false, false
 		case got == dry:
-			return true
+			return true, false
 		}
 	}
-	return false
+	return false, false
 }
 
-// awaitRoom waits until there is room in the window. It reports false when the guest ends.
-func (p *process) awaitRoom() bool {
+// awaitRoom waits until there is room in the window, or a host wants to read the stream. It reports false when the guest
+// ends.
+func (p *process) awaitRoom(kind line.Stream) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.out.full() && !p.closed {
+	for p.out.full() && !p.closed && !p.borrowed(kind) {
 		p.room.Wait()
 	}
 	return !p.closed

@@ -176,6 +176,22 @@ func (w *window) resume(offset uint64) bool {
 	return true
 }
 
+// skip forgets everything: all bytes before the number end are acknowledged, though they were not read here.
+func (w *window) skip(end uint64) {
+	w.ack(w.end)
+	w.first, w.end = end, end
+}
+
+// put adds a piece of at most blockSize bytes that was read elsewhere, whether there is room for it or not.
+func (w *window) put(data []byte, from line.Stream, now time.Time) {
+	if len(data) == 0 {
+		return
+	}
+	w.dropBlock()
+	w.block = w.pool.get()
+	w.commit(copy(w.block.buf, data), from, now)
+}
+
 // mute forgets everything, now and later.
 func (w *window) mute() {
 	w.ack(w.end)

@@ -39,6 +39,7 @@ func (Resize) Kind() byte    { return KindResize }
 func (Exit) Kind() byte      { return KindExit }
 func (Release) Kind() byte   { return KindRelease }
 func (Files) Kind() byte     { return KindFiles }
+func (Borrow) Kind() byte    { return KindBorrow }
 func (Shutdown) Kind() byte  { return KindShutdown }
 
 // Bounds that only the codec needs.
@@ -66,7 +67,7 @@ func comesFrom(kind byte) (s side, both bool) {
 	switch kind {
 	case KindHello, KindWelcome, KindSpawned, KindFailed, KindOutput, KindInputDone, KindExit:
 		return guestSide, false
-	case KindProof, KindResume, KindSpawn, KindPart, KindAck, KindInput, KindSignal, KindResize, KindRelease, KindShutdown:
+	case KindProof, KindResume, KindSpawn, KindPart, KindAck, KindInput, KindSignal, KindResize, KindRelease, KindShutdown, KindBorrow:
 		return hostSide, false
 	case KindFiles:
 		return hostSide, true
@@ -109,6 +110,8 @@ func decode(kind byte, payload []byte) (m Message, err error) {
 		m, err = decodeJSON[Release](payload)
 	case KindFiles:
 		m, err = decodeJSON[Files](payload)
+	case KindBorrow:
+		m, err = decodeJSON[Borrow](payload)
 	case KindShutdown:
 		m = Shutdown{}
 	default:
@@ -306,6 +309,7 @@ func (m Hello) check() error {
 func (m Proof) check() error   { return nil }
 func (m Spawned) check() error { return validate(m, m.PID > 0, "pid") }
 func (m Release) check() error { return nil }
+func (m Borrow) check() error  { return nil }
 func (Shutdown) check() error  { return nil }
 func (m Resize) check() error  { return nil }
 func (m Resume) check() error  { return validate(m, inBounds(m.Offset, 0), "offset") }

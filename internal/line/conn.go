@@ -45,6 +45,12 @@ func (c *Conn) Close() error {
 	return err
 }
 
+// PassesFiles reports whether Files can be sent.
+func (c *Conn) PassesFiles() bool {
+	_, ok := c.nc.(*net.UnixConn)
+	return ok
+}
+
 // Buffered reports whether Next has a message (or the part of one) without waiting for the peer.
 func (c *Conn) Buffered() bool { return c.r.Buffered() }
 

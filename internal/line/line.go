@@ -51,6 +51,18 @@
 //
 // On one kernel the stream is a unix socket and Files may pass descriptors; elsewhere there are none, and the
 // same messages work.
+//
+// # Borrowed terminals
+//
+// There a host may read a terminal itself, which saves each piece of output the way through the guest:
+//
+//	host ── Borrow ──▶ guest … Output … ── Files{terminal, slate, loan} ──▶ host
+//
+// The guest stops reading, sends what it has, and then lends the terminal: its master, a Slate, and one end of a pipe.
+// The loan lasts until every descriptor of that end is closed, by the host or by its death, whatever becomes of the
+// line; then the guest has the terminal back. What the host has read and not recorded is on the slate, so that the
+// death of a host at any moment loses nothing: the guest takes it into its window, as if it had read it. What was
+// recorded nevertheless, the next Resume tells. There is no Ack for what a host reads itself.
 package line
 
 import (
@@ -96,6 +108,7 @@ const (
 	KindRelease   byte = 'L' // host → guest
 	KindFiles     byte = 'F' // either way, one kernel only: names of the descriptors that travel with it
 	KindShutdown  byte = 'Q' // host → guest: end every process at once and exit
+	KindBorrow    byte = 'B' // host → guest, one kernel only: the host wants to read a process's terminal itself
 )
 
 // Stream says which of a process's streams data belongs to.
@@ -201,6 +214,21 @@ type Files struct {
 	Names []string   `json:"names"`
 	Files []*os.File `json:"-"`
 }
+
+// Borrow asks for a process's terminal. A guest that cannot lend it does nothing.
+type Borrow struct {
+	Process uint32 `json:"process"`
+}
+
+// Names of the files of a loan, in their order.
+const (
+	FileTerminal = "terminal" // the master's side, not blocking
+	FileSlate    = "slate"
+	FileLoan     = "loan" // to be closed when the terminal is not read any more
+)
+
+// LoanNames lists them.
+func LoanNames() []string { return []string{FileTerminal, FileSlate, FileLoan} }
 
 // Shutdown ends every process at once, and the guest.
 type Shutdown struct{}

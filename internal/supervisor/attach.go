@@ -60,6 +60,9 @@ func (srv *server) attach(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = s.waitUp(r.Context())
 	}
+	if r.Context().Err() != nil {
+		return // a successor will serve it
+	}
 	if err != nil {
 		s.endStream(st.Send(api.KindGone, api.Encode(api.Gone{Reason: err.Error()})))
 		return

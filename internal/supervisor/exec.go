@@ -31,7 +31,9 @@ func (srv *server) exec(w http.ResponseWriter, r *http.Request) {
 		p, err = s.startExec(r.Context(), req)
 	}
 	if err != nil {
-		s.endStream(st.Send(api.KindFailed, api.Encode(api.Failed{Code: 125, Error: err.Error()})))
+		if r.Context().Err() == nil {
+			s.endStream(st.Send(api.KindFailed, api.Encode(api.Failed{Code: 125, Error: err.Error()})))
+		}
 		return
 	}
 	defer s.link.forget(p)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,6 +47,7 @@ type link struct {
 
 	mu        sync.Mutex
 	conn      *line.Conn // nil while broken
+	tap       *tap       // reads the command's terminal; nil: the guest does
 	shut      func()     // shuts the door; nil if it is shut
 	doors     sync.WaitGroup
 	opened    chan struct{} // closed when there is a connection; nil if nobody waits for it
@@ -138,8 +140,51 @@ func (l *link) runsMain() bool {
 	return l.hasMain
 }
 
-// drop closes the connection, if there is one, and with it the door: the guest keeps it shut until there is another.
+// borrow asks for the command's terminal, to read it without the guest.
+func (l *link) borrow() error {
+	conn := l.current()
+	if conn == nil || !conn.PassesFiles() {
+		return nil
+	}
+	return sendTo(conn, line.Borrow{Process: line.Main})
+}
+
+// tapTerminal reads the command's terminal, which the guest has lent, until it ends or is given back. What ends it
+// otherwise breaks the line.
+func (l *link) tapTerminal(ctx context.Context, conn *line.Conn, files line.Files) error {
+	t, err := openTap(files)
+	if err != nil {
+		return fmt.Errorf("borrow the terminal: %w", err)
+	}
+	l.giveBack()
+	ctx, t.cancel = context.WithCancel(ctx)
+	l.mu.Lock()
+	l.tap = t
+	l.mu.Unlock()
+	l.doors.Go(func() {
+		if err := t.run(ctx, l.main.store); err != nil {
+			l.logger.Warn("the terminal cannot be read", "error", err)
+			conn.Close()
+		}
+	})
+	return nil
+}
+
+// giveBack lets the guest read the terminal again. What it sends from then on follows what is recorded.
+func (l *link) giveBack() {
+	l.mu.Lock()
+	t := l.tap
+	l.tap = nil
+	l.mu.Unlock()
+	if t != nil {
+		t.stop()
+	}
+}
+
+// drop gives the terminal back and closes the connection, if there is one, and with it the door: the guest keeps it shut
+// until there is another.
 func (l *link) drop() {
+	l.giveBack()
 	l.mu.Lock()
 	if l.conn != nil {
 		l.conn.Close()
@@ -220,6 +265,7 @@ func (l *link) receive(ctx context.Context) (line.Exit, error) {
 			return line.Exit{}, err
 		}
 		if exit, ok := msg.(line.Exit); ok && exit.Process == line.Main {
+			l.giveBack()
 			return exit, nil
 		}
 	}
@@ -245,6 +291,7 @@ func (l *link) dispatch(ctx context.Context, conn *line.Conn, msg line.Message) 
 		if m.Process != line.Main {
 			return l.deliver(m.Process, msg)
 		}
+		l.giveBack() // it has it, or would not send this
 		if err := l.main.store(ctx, m); err != nil {
 			return err
 		}
@@ -253,6 +300,9 @@ func (l *link) dispatch(ctx context.Context, conn *line.Conn, msg line.Message) 
 		}
 		return sendTo(conn, line.Ack{Process: line.Main, Offset: l.main.offset()})
 	case line.Files:
+		if slices.Equal(m.Names, line.LoanNames()) {
+			return l.tapTerminal(ctx, conn, m)
+		}
 		l.takeDoor(ctx, m)
 		return nil
 	case line.InputDone:

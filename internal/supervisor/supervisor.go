@@ -24,6 +24,7 @@ import (
 
 	"moat/internal/api"
 	"moat/internal/journal"
+	"moat/internal/line"
 	"moat/internal/run"
 	"moat/internal/sandbox"
 )
@@ -181,7 +182,7 @@ func (s *supervisor) pump(ctx context.Context) error {
 	pause := pumpPause
 	for {
 		opened := time.Now()
-		end, err := s.link.receive(ctx)
+		end, err := s.receive(ctx)
 		switch {
 		case err == nil:
 			return s.finish(run.EventEnd, end, s.outOfMemory(ctx))
@@ -206,6 +207,16 @@ func (s *supervisor) pump(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// receive receives from the guest until the command's end is reported. If the command has a terminal, it is borrowed.
+func (s *supervisor) receive(ctx context.Context) (line.Exit, error) {
+	if s.terminal != nil {
+		if err := s.link.borrow(); err != nil {
+			return line.Exit{}, err
+		}
+	}
+	return s.link.receive(ctx)
 }
 
 // state returns the run's state.
