@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"moat/internal/egress"
+	"moat/internal/egress/http1"
 )
 
 const (
@@ -36,27 +38,38 @@ type early struct {
 	over bool
 }
 
-// trace learns where the request goes, and of informational answers.
-func (x *exchange) trace() *httptrace.ClientTrace {
-	e := &x.early
-	return &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) { x.dialled.Store(below(info.Conn)) },
+// trip sends a request in the version in which it came, and learns where it goes, and of informational answers.
+func (x *exchange) trip(r *http.Request) (*http.Response, error) {
+	defer x.early.end()
+	dialled := func(conn net.Conn) { x.dialled.Store(below(conn)) }
+	if r.ProtoMajor == 1 {
+		return x.outside.one.Do(r, http1.Watch{Conn: dialled, Early: x.informational})
+	}
+	trace := &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) { dialled(info.Conn) },
 		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
-			e.mu.Lock()
-			defer e.mu.Unlock()
-			if e.n++; e.n > maxEarly {
-				return errEarly
-			}
-			if e.over || code == http.StatusContinue {
-				return nil
-			}
-			h := x.w.Header()
-			x.copyHeader(h, http.Header(header))
-			x.w.WriteHeader(code)
-			clear(h)
-			return nil
+			return x.informational(code, http.Header(header))
 		},
 	}
+	return x.outside.two.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+}
+
+// informational passes on an informational answer.
+func (x *exchange) informational(code int, header http.Header) error {
+	e := &x.early
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.n++; e.n > maxEarly {
+		return errEarly
+	}
+	if e.over || code == http.StatusContinue {
+		return nil
+	}
+	h := x.w.Header()
+	x.copyHeader(h, header)
+	x.w.WriteHeader(code)
+	clear(h)
+	return nil
 }
 
 // forward sends the request and passes on the answer.
@@ -71,8 +84,7 @@ func (x *exchange) forward(out *http.Request) {
 			return
 		}
 	}
-	answer, err := x.outside.trip(out)
-	x.early.end()
+	answer, err := x.trip(out)
 	if err != nil {
 		x.unanswered(err)
 		return
@@ -110,7 +122,7 @@ func (x *exchange) unanswered(err error) {
 		x.refuse(byPolicy(x, refused.Decision))
 	case errors.Is(err, errLimit):
 		x.refuse(byPolicy(x, x.config.Meter.Bytes(x.host, 0)))
-	case x.r.Context().Err() != nil:
+	case x.ctx.Err() != nil:
 		x.err, x.broken = errors.New("the client went away"), true
 	case x.gate != nil && x.gate.step == stepBodyFlaw:
 		x.refuse(x.malformed(x.gate.flaw))

@@ -1,10 +1,12 @@
 package intercept
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 )
 
 const (
@@ -100,11 +102,15 @@ func (b *bulk) drain() error {
 	return err
 }
 
-// cork keeps what is written until uncork.
-func (b *bulk) cork() {
+// cork keeps what is written until uncork. It reports whether it was not corked before.
+func (b *bulk) cork() bool {
 	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.corked != nil {
+		return false
+	}
 	b.corked = b.buffers.Get().(*[]byte)
-	b.mu.Unlock()
+	return true
 }
 
 func (b *bulk) uncork() error {
@@ -124,6 +130,14 @@ func (b *bulk) CloseWrite() error {
 	return net.ErrClosed
 }
 
+// SyscallConn is that of the connection below, where it has one.
+func (b *bulk) SyscallConn() (syscall.RawConn, error) {
+	if c, ok := b.Conn.(syscall.Conn); ok {
+		return c.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}
+
 // corking is a connection whose large writes reach the connection below as one.
 type corking struct {
 	net.Conn
@@ -134,13 +148,21 @@ func (c *corking) Write(p []byte) (int, error) {
 	if len(p) <= fullWrite {
 		return c.Conn.Write(p)
 	}
-	c.below.cork()
+	if !c.below.cork() {
+		return c.Conn.Write(p) // somebody has done so
+	}
 	n, err := c.Conn.Write(p)
 	if failed := c.below.uncork(); err == nil && failed != nil {
 		return 0, failed
 	}
 	return n, err
 }
+
+// Cork and Uncork implement http1.Corker.
+func (c *corking) Cork() { c.below.cork() }
+
+// Uncork writes what waits.
+func (c *corking) Uncork() error { return c.below.uncork() }
 
 // CloseWrite says that nothing more will be sent, where the connection can do that.
 func (c *corking) CloseWrite() error {

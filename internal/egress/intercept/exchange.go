@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -15,8 +16,9 @@ import (
 // exchange is one request and its answer.
 type exchange struct {
 	*visit
-	w http.ResponseWriter
-	r *http.Request
+	ctx context.Context // done when the client is gone
+	w   http.ResponseWriter
+	r   *http.Request
 
 	host     policy.Host
 	port     uint16
@@ -39,21 +41,26 @@ type exchange struct {
 	broken   bool // the answer began and cannot be completed
 }
 
-// serveRequest serves one request of a visit.
+// serveRequest serves one request of a visit in HTTP/2.
 func serveRequest(w http.ResponseWriter, r *http.Request) {
 	v := r.Context().Value(visitKey{}).(*visit)
 	if !v.requests.enter() {
 		panic(http.ErrAbortHandler)
 	}
 	defer v.requests.leave()
-	x := &exchange{visit: v, w: w, r: r, host: v.target.Host, port: v.target.Port, pinned: v.target.Pinned, began: time.Now()}
-	func() {
-		defer x.finish() // whatever happens
-		x.serve(r.Context())
-	}()
-	if x.broken {
+	if !v.exchange(r.Context(), w, r) {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// exchange serves one request. It reports whether the answer is whole.
+func (v *visit) exchange(ctx context.Context, w http.ResponseWriter, r *http.Request) (whole bool) {
+	x := &exchange{visit: v, ctx: ctx, w: w, r: r, host: v.target.Host, port: v.target.Port, pinned: v.target.Pinned, began: time.Now()}
+	func() {
+		defer x.finish() // whatever happens
+		x.serve(ctx)
+	}()
+	return !x.broken
 }
 
 func (x *exchange) serve(ctx context.Context) {
@@ -131,6 +138,7 @@ func (x *exchange) say(status int, text string) {
 	if x.r.ProtoMajor == 1 && (status == http.StatusBadRequest || x.r.ContentLength != 0 || x.upgrade() != "") {
 		h.Set("Connection", "close") // what follows is no request, or not worth waiting for
 	}
+	h.Set("Content-Length", strconv.Itoa(len(text)))
 	x.status = status
 	x.w.WriteHeader(status)
 	if x.r.Method != http.MethodHead {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"time"
 )
 
@@ -41,6 +42,44 @@ const (
 	stepRefused       // nothing more
 	stepBodyFlaw      // an error
 )
+
+// await returns when a head is there for Read, or what stands for one that was refused. It must not be called within a body,
+// and gives a client so long to begin.
+func (g *gate) await(patience time.Duration) error {
+	if g.ready > 0 {
+		return nil
+	}
+	if g.step == stepBody && g.left == 0 {
+		g.step = stepHead
+	}
+	if g.step != stepHead {
+		return net.ErrClosed
+	}
+	if len(g.buf) == 0 {
+		if err := g.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			return err
+		}
+		if err := g.more(); err != nil {
+			return err
+		}
+		if err := g.SetReadDeadline(time.Time{}); err != nil {
+			return err
+		}
+	}
+	return g.line()
+}
+
+// ahead reads what follows a request that was read, which Read gives out later. The error is nil if the wait was ended by
+// a deadline.
+func (g *gate) ahead() error {
+	if rest := g.step == stepHead || g.step == stepOpaque || g.step == stepBody && g.left == 0; !rest || len(g.buf) > 0 {
+		return nil
+	}
+	if err := g.more(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	return nil
+}
 
 // Read never gives out bytes that were not checked. It is called by one goroutine at a time.
 func (g *gate) Read(p []byte) (int, error) {

@@ -19,6 +19,7 @@
 package intercept
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -69,6 +70,7 @@ type Interceptor struct {
 	marks   *scrub.Set                // all placeholders
 	secrets atomic.Pointer[scrub.Set] // all secrets as they are now
 	hidden  atomic.Pointer[scrub.Set] // secrets and placeholders: what records must not have
+	readers *sync.Pool                // of *bufio.Reader
 	buffers *sync.Pool                // bulkSize long
 	pieces  *sync.Pool                // smallSize long
 }
@@ -93,6 +95,7 @@ func New(c Config) *Interceptor {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	i := &Interceptor{config: c}
+	i.readers = &sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readerSize) }}
 	i.buffers, i.pieces = newPool(bulkSize), newPool(smallSize)
 	i.loadGrants()
 	i.outside = newOutside(c, i.buffers)
@@ -128,6 +131,12 @@ func (i *Interceptor) Intercept(ctx context.Context, conn net.Conn, t egress.Tar
 	}
 	i.outside.enter()
 	defer i.outside.leave()
+	if v.gate != nil {
+		if v.serveOne(ctx, served) {
+			_ = served.Close() // in TLS: says so
+		}
+		return
+	}
 	ctx, cancel := context.WithCancel(context.WithValue(ctx, visitKey{}, v))
 	defer cancel()
 	_ = i.server.Serve(&oneConn{ctx: ctx, conn: served, closed: raw.closed})
@@ -147,7 +156,7 @@ type visit struct {
 
 type visitKey struct{}
 
-// open ends TLS, if it is TLS, and puts a gate in front of HTTP/1.
+// open ends TLS, if it is TLS, and puts a gate in front of HTTP/1; the connection that it returns is where to write.
 func (v *visit) open(ctx context.Context, raw net.Conn) (net.Conn, error) {
 	conn := raw
 	if v.target.TLS {
@@ -170,7 +179,7 @@ func (v *visit) open(ctx context.Context, raw net.Conn) (net.Conn, error) {
 		conn = &corking{Conn: secure, below: below}
 	}
 	v.gate = &gate{Conn: conn, patience: headLimit}
-	return v.gate, nil
+	return conn, nil
 }
 
 // unopened records a connection that ended before its first request: the client asked for another name, or does not

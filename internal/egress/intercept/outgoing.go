@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/textproto"
 	"net/url"
 	"slices"
@@ -17,7 +16,7 @@ import (
 
 // outgoing writes the request anew, without a credential.
 func (x *exchange) outgoing(ctx context.Context) (*http.Request, *refusal) {
-	out := x.r.WithContext(httptrace.WithClientTrace(ctx, x.trace()))
+	out := x.r.WithContext(ctx)
 	out.URL = x.outURL()
 	out.Host = out.URL.Host
 	out.Header = x.outgoingHeader()
@@ -211,6 +210,13 @@ func (b *requestBody) trailerValues(name string) []string {
 	return values
 }
 
+// Ready implements http1.Ready.
+func (b *requestBody) Ready() bool {
+	body, ok := b.body.(*inBody)
+	return ok && body.Ready()
+}
+
+// Close ends a Read that waits.
 func (b *requestBody) Close() error {
 	b.closed.Store(true)
 	return b.body.Close()

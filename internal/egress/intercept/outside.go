@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"moat/internal/egress"
+	"moat/internal/egress/http1"
 	"moat/internal/policy"
 )
 
 const (
 	dialLimit      = 30 * time.Second
 	answerLimit    = 15 * time.Minute // until the head of an answer; models think for long
+	continueLimit  = time.Second      // until a body is sent although the server has not said that it wants it
 	idleOutside    = 30 * time.Second // a kept connection
 	linger         = 3 * time.Second  // kept connections, after the last connection of the sandbox is gone
 	maxAnswerHead  = 256 << 10
@@ -24,10 +26,11 @@ const (
 	maxIdlePerHost = 64
 )
 
-// outside makes the requests. Each protocol has a pool of its own, so that a request goes out in the version in which it
+// outside makes the requests. Each protocol has a client of its own, so that a request goes out in the version in which it
 // came: what is sent in HTTP/1 may mean something that HTTP/2 cannot say.
 type outside struct {
-	one, two *http.Transport
+	one *http1.Client
+	two *http.Transport
 
 	*presence
 }
@@ -41,43 +44,43 @@ type presence struct {
 }
 
 func newOutside(c Config, pool *sync.Pool) outside {
-	transport := func(protocols ...func(*http.Protocols, bool)) *http.Transport {
-		t := &http.Transport{
-			DialContext:            dialer{c.Dialer, pool}.dial,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.Roots, ClientSessionCache: tls.NewLRUClientSessionCache(64), DynamicRecordSizingDisabled: true},
+	dial := dialer{c.Dialer, pool}.dial
+	secure := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.Roots, ClientSessionCache: tls.NewLRUClientSessionCache(64), DynamicRecordSizingDisabled: true}
+	o := outside{
+		one: http1.NewClient(http1.Config{
+			Dial: dial, TLS: secure, Wrap: corked,
+			Handshake: handshakeLimit, Answer: answerLimit, Continue: continueLimit, Idle: idleOutside, MaxIdle: maxIdle, MaxHead: maxAnswerHead,
+		}),
+		two: &http.Transport{
+			DialContext:            func(ctx context.Context, _, address string) (net.Conn, error) { return dial(ctx, address) },
+			TLSClientConfig:        secure.Clone(),
 			TLSHandshakeTimeout:    handshakeLimit,
 			DisableCompression:     true,
 			MaxIdleConns:           maxIdle,
 			MaxIdleConnsPerHost:    maxIdlePerHost,
 			IdleConnTimeout:        idleOutside,
 			ResponseHeaderTimeout:  answerLimit,
-			ExpectContinueTimeout:  time.Second,
+			ExpectContinueTimeout:  continueLimit,
 			MaxResponseHeaderBytes: maxAnswerHead,
 			Protocols:              new(http.Protocols),
-		}
-		for _, set := range protocols {
-			set(t.Protocols, true)
-		}
-		return t
+		},
 	}
-	o := outside{
-		one: transport((*http.Protocols).SetHTTP1),
-		two: transport((*http.Protocols).SetHTTP1, (*http.Protocols).SetHTTP2),
-	}
+	o.two.Protocols.SetHTTP1(true)
+	o.two.Protocols.SetHTTP2(true)
 	o.presence = &presence{quit: o.closeIdle}
 	return o
 }
 
-// trip sends a request in the version in which it came.
-func (o outside) trip(r *http.Request) (*http.Response, error) {
-	if r.ProtoMajor == 2 {
-		return o.two.RoundTrip(r)
+// corked has large writes to a server reach the socket as one.
+func corked(conn net.Conn) net.Conn {
+	if b := below(conn); b != nil && conn != net.Conn(b) {
+		return &corking{Conn: conn, below: b}
 	}
-	return o.one.RoundTrip(r)
+	return conn
 }
 
 func (o outside) closeIdle() {
-	o.one.CloseIdleConnections()
+	o.one.CloseIdle()
 	o.two.CloseIdleConnections()
 }
 
@@ -117,7 +120,7 @@ type dialer struct {
 	pool *sync.Pool
 }
 
-func (d dialer) dial(ctx context.Context, _, address string) (net.Conn, error) {
+func (d dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 	name, digits, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err

@@ -141,6 +141,9 @@ func (c *capture) text(x *exchange) (text *string, cut bool) {
 
 // below is the connection to the outside under one that may have TLS.
 func below(conn net.Conn) *bulk {
+	if c, ok := conn.(*corking); ok {
+		return c.below
+	}
 	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = t.NetConn()
 	}
