@@ -14,7 +14,7 @@ func TestNetworkOnAFullDisk(t *testing.T) {
 		t.Skip("needs root to mount a tmpfs; TestNetworkWaitsForRoom covers the rest")
 	}
 	dir := t.TempDir()
-	if err := syscall.Mount("journal-test", dir, "tmpfs", 0, "size=1m"); err != nil {
+	if err := syscall.Mount("journal-test", dir, "tmpfs", 0, "size=4m"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -23,7 +23,7 @@ func TestNetworkOnAFullDisk(t *testing.T) {
 		}
 	})
 	ballast := dir + "/ballast"
-	if err := os.WriteFile(ballast, make([]byte, 700<<10), 0o600); err != nil {
+	if err := os.WriteFile(ballast, make([]byte, 3500<<10), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	full, goesOn := make(chan error, 1), make(chan struct{})
@@ -42,12 +42,16 @@ func TestNetworkOnAFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const count = 500
-	for i := range count {
-		r := request("a.example")
-		r.URL += strings.Repeat("x", i)
-		n.End(ended(r, n.Begin(r)))
-	}
+	const count = 1500
+	recorded := make(chan struct{})
+	go func() {
+		defer close(recorded)
+		for i := range count {
+			r := request("a.example")
+			r.URL += strings.Repeat("x", i)
+			n.End(ended(r, n.Begin(r)))
+		}
+	}()
 	if err := <-full; !errors.Is(err, ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("told of %v", err)
 	}
@@ -59,6 +63,7 @@ func TestNetworkOnAFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-goesOn
+	<-recorded
 	if err := n.Close(); err != nil {
 		t.Error(err)
 	}

@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -11,38 +10,31 @@ import (
 	"time"
 )
 
-const (
-	maxQueue   = 1 << 20                // bytes of records that wait to be written; whoever comes then waits
-	retryEvery = 100 * time.Millisecond // between attempts to write on a full disk
-)
+const retryEvery = 100 * time.Millisecond // between attempts to write on a full disk
 
 // Network appends to a run's network record. There is one writer a run: the caller holds the run's lock. Its methods
 // may be called from any goroutine at any time.
 //
-// A record is queued, and written as soon as the disk takes it, usually within a millisecond. When more than 1 MiB is
-// queued, which happens when the disk is slow or full, Begin and End wait: nothing is dropped. What was written is on
-// the disk at most 200 ms later, apart from the time of the sync.
+// A record is written before Begin and End return, so that it outlives this process (some 5 µs; the page cache keeps it).
+// Where the disk is full they wait: nothing is dropped. What was written is on the disk at most 200 ms later, apart from
+// the time of the sync.
 type Network struct {
 	file    file
 	trouble func(error)
 	lastID  atomic.Uint64
 	syncer  syncer
-	quit    chan struct{} // closed by Close: a full disk is not waited for any more
-	done    chan struct{} // closed when the writer has ended
+	quit    chan struct{} // closed by Hurry: a full disk is not waited for any more
+	hurry   sync.Once
 
-	end int64 // of the last whole line in the file; the writer's alone
+	writing chan struct{} // has room for who writes a record, however long that takes
+	end     int64         // of the last whole line in the file; of who writes
 
-	// What is queued. Guarded by state, under which nothing is read or written.
+	// Nothing is read or written while state is held.
 	state   sync.Mutex
-	news    sync.Cond // queue or closed changed
-	moved   sync.Cond // the writer took the queue, or wrote what it took
-	queue   []byte    // whole lines
-	waiting int       // callers that wait for room in it
-	added   int64     // bytes that were ever queued
-	settled int64     // of them, those that are written, or given up at Close
-	lost    int64     // records that were given up
-	lostErr error     // why
-	closed  bool
+	closed  bool  // Close was called
+	shut    bool  // the file is closed
+	lost    int64 // records that were given up
+	lostErr error // why
 	syncErr error // of a sync in the background, not yet returned to anybody
 }
 
@@ -103,11 +95,9 @@ func newNetwork(f file, last uint64, end int64, trouble func(error)) *Network {
 	if trouble == nil {
 		trouble = func(error) {}
 	}
-	n := &Network{file: f, trouble: trouble, end: end, quit: make(chan struct{}), done: make(chan struct{})}
+	n := &Network{file: f, trouble: trouble, end: end, quit: make(chan struct{}), writing: make(chan struct{}, 1)}
 	n.lastID.Store(last)
-	n.news.L, n.moved.L = &n.state, &n.state
 	n.syncer.start(n.datasync, n.keepSyncError)
-	go n.write()
 	return n
 }
 
@@ -131,63 +121,37 @@ func (n *Network) End(r Request) {
 	n.add(r)
 }
 
-// add queues a record. After Close it does nothing; what waits when it is closed is still queued.
+// add writes a record. After Close it is lost, which is counted.
 func (n *Network) add(r Request) {
 	line := encodeLine(r)
-	n.state.Lock()
-	defer n.state.Unlock()
-	if n.closed {
+	n.writing <- struct{}{}
+	err := error(os.ErrClosed)
+	if !n.isShut() {
+		err = n.put(line)
+	}
+	<-n.writing
+	if err != nil {
+		n.state.Lock()
+		n.lost, n.lostErr = n.lost+1, err
+		n.state.Unlock()
 		return
 	}
-	n.waiting++
-	for len(n.queue) >= maxQueue && !n.closed {
-		n.moved.Wait()
-	}
-	n.waiting--
-	n.queue = append(n.queue, line...)
-	n.added += int64(len(line))
-	n.news.Signal()
+	n.syncer.wake(false)
 }
 
-// write is the goroutine that writes what is queued until the Network is closed.
-func (n *Network) write() {
-	defer close(n.done)
-	for batch := n.take(nil); len(batch) > 0; batch = n.take(batch) {
-		lost, err := n.put(batch)
-		n.state.Lock()
-		n.settled += int64(len(batch))
-		if lost > 0 {
-			n.lost, n.lostErr = n.lost+lost, err
-		}
-		n.moved.Broadcast()
-		n.state.Unlock()
-		n.syncer.wake(false)
-	}
-}
-
-// take waits for records and returns all that are queued; nothing when the Network is closed. The queue goes on in the
-// memory of the batch before.
-func (n *Network) take(before []byte) []byte {
+// isShut reports whether the file may be closed.
+func (n *Network) isShut() bool {
 	n.state.Lock()
 	defer n.state.Unlock()
-	for len(n.queue) == 0 && (!n.closed || n.waiting > 0) {
-		n.news.Wait()
-	}
-	batch := n.queue
-	n.queue = before[:0]
-	n.moved.Broadcast()
-	return batch
+	return n.shut
 }
 
-// put writes lines, again and again until all are written: only Close ends that, after one more attempt. It returns how
-// many lines were given up, and why.
-func (n *Network) put(lines []byte) (lost int64, err error) {
-	told, last := false, false
-	for {
-		written, err := n.file.WriteAt(lines, n.end)
-		whole := bytes.LastIndexByte(lines[:written], '\n') + 1
-		n.end += int64(whole)
-		if lines = lines[whole:]; len(lines) == 0 {
+// put writes a line, again and again until it is written: only Hurry ends that, after one more attempt.
+func (n *Network) put(line []byte) error {
+	told := false
+	for last := false; ; last = n.pause() {
+		written, err := n.file.WriteAt(line, n.end)
+		if written == len(line) {
 			break
 		}
 		// What a failed write left behind the last whole line is cut off, or else written over.
@@ -198,14 +162,14 @@ func (n *Network) put(lines []byte) (lost int64, err error) {
 			n.trouble(err)
 		}
 		if last {
-			return int64(bytes.Count(lines, []byte("\n"))), err
+			return err
 		}
-		last = n.pause()
 	}
+	n.end += int64(len(line))
 	if told {
 		n.trouble(nil)
 	}
-	return 0, nil
+	return nil
 }
 
 // short is the error of a write that did not write all.
@@ -228,15 +192,16 @@ func (n *Network) pause() bool {
 	}
 }
 
-// Sync returns when everything that was recorded before is on the disk. On a full disk it waits.
+// Sync returns when everything that was recorded before is on the disk.
 func (n *Network) Sync() error {
+	return errors.Join(n.lostError(), n.takeSyncError(), n.datasync())
+}
+
+// Lost is how many records were given up: on a full disk when the Network was closed, or because they came later.
+func (n *Network) Lost() int64 {
 	n.state.Lock()
-	for want := n.added; n.settled < want; {
-		n.moved.Wait()
-	}
-	err := n.lostError()
-	n.state.Unlock()
-	return errors.Join(err, n.takeSyncError(), n.datasync())
+	defer n.state.Unlock()
+	return n.lost
 }
 
 func (n *Network) datasync() error {
@@ -248,8 +213,10 @@ func (n *Network) datasync() error {
 	return nil
 }
 
-// lostError says what was given up. state is held.
+// lostError says what was given up.
 func (n *Network) lostError() error {
+	n.state.Lock()
+	defer n.state.Unlock()
 	if n.lost == 0 {
 		return nil
 	}
@@ -271,9 +238,11 @@ func (n *Network) takeSyncError() error {
 	return err
 }
 
-// Close writes and syncs what is recorded so far, also by those that still wait in Begin or End, and closes the file. What
-// comes later is dropped, so those that record are ended first. Where the disk is full, which they may wait for, it tries
-// once more and returns the error with the number of records that are lost. Only its first call does anything.
+// Hurry has nobody wait any more because the disk is full: who waits tries once more, and who comes later only once. What
+// cannot be written is lost. It is called before those that record are waited for.
+func (n *Network) Hurry() { n.hurry.Do(func() { close(n.quit) }) }
+
+// Close does what Hurry does, syncs what is recorded and closes the file; what comes later is lost. The error has the number of records that are lost. Only its first call does anything.
 func (n *Network) Close() error {
 	n.state.Lock()
 	if n.closed {
@@ -281,11 +250,13 @@ func (n *Network) Close() error {
 		return nil
 	}
 	n.closed = true
-	n.news.Broadcast()
-	n.moved.Broadcast()
 	n.state.Unlock()
-	close(n.quit)
-	<-n.done
+	n.Hurry()
+	n.writing <- struct{}{}
+	n.state.Lock()
+	n.shut = true
+	n.state.Unlock()
+	<-n.writing
 	n.syncer.stop()
 	return errors.Join(n.Sync(), n.file.Close())
 }

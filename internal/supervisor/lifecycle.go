@@ -310,6 +310,11 @@ func (s *supervisor) finish(how run.Event, exit line.Exit, reason string) error 
 	if err := s.removeFiles(reserveFile); err != nil { // room for what follows
 		s.Logger.Error("cannot give up the reserve", "error", err)
 	}
+	if s.network != nil {
+		if err := s.network.close(); err != nil {
+			s.Logger.Error("the way out was not closed in order", "error", err)
+		}
+	}
 	err := s.note(s.Folder.Do(how, ended, func(r *run.Record) {
 		r.Reason, r.CleanupPending = joinReasons(reason, s.gap()), true
 		if how == run.EventEnd {

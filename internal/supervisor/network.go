@@ -46,6 +46,7 @@ type network struct {
 	grants    []grant.Ready
 	policy    atomic.Pointer[policy.Policy]
 	changing  sync.Mutex // held while policy is replaced
+	closing   sync.Once
 }
 
 // openNetwork makes the way out that the plan asks for: nil if it asks for none.
@@ -298,9 +299,22 @@ func doorOf(files line.Files) (egress.Door, error) {
 	return door, errors.Join(errs...)
 }
 
-// close ends what still goes on and completes the record.
-func (n *network) close() error {
-	return errors.Join(n.Egress.Close(), n.inside.Close(), n.record.Close(), n.names.Close())
+// close ends what still goes on and completes the record. Nothing waits for room on a full disk any more. Only its first
+// call does anything.
+func (n *network) close() (err error) {
+	n.closing.Do(func() {
+		n.record.Hurry()
+		err = errors.Join(n.Egress.Close(), n.inside.Close(), n.record.Close(), n.names.Close())
+	})
+	return err
+}
+
+// gap says what is missing from the record, if anything is.
+func (n *network) gap(folder string) string {
+	if lost := n.record.Lost(); lost > 0 {
+		return fmt.Sprintf("%d records of its network are missing: there was no room for them in %s", lost, folder)
+	}
+	return ""
 }
 
 // environment is what the way out adds to the command's: where the proxy is, for programs that want one, and what

@@ -97,12 +97,16 @@ func (s *supervisor) waitRoom(ctx context.Context) error {
 	}
 }
 
-// gap says what is missing from the run's output, if anything is.
+// gap says what is missing from the run's records, if anything is.
 func (s *supervisor) gap() string {
-	if s.missing == 0 {
-		return ""
+	var output, network string
+	if s.missing > 0 {
+		output = fmt.Sprintf("%d bytes of its output are missing: there was no room for them in %s", s.missing, s.Folder.Dir())
 	}
-	return fmt.Sprintf("%d bytes of its output are missing: there was no room for them in %s", s.missing, s.Folder.Dir())
+	if s.network != nil {
+		network = s.network.gap(s.Folder.Dir())
+	}
+	return joinReasons(output, network)
 }
 
 // inputDone passes on to the client that sent it how much of its input was taken.
