@@ -78,8 +78,12 @@ func openStreet(t *testing.T, b *bench) *street {
 		t.Fatal(err)
 	}
 	s.run = strings.TrimSpace(b.output(t, "run", "-d", "--grant", "bench", "-m", filepath.Dir(s.self)+":/bench:ro", "--", "sleep", "100000"))
-	t.Cleanup(func() { b.destroy(t, s.run) })
 	return s
+}
+
+func (s *street) close(t *testing.T) {
+	t.Helper()
+	s.b.destroy(t, s.run)
 }
 
 // straight and through have a load done on each of the ways.
@@ -129,6 +133,7 @@ func (s *street) ratio(t *testing.T, name string, rounds int, l httpLoad) figure
 // measureRequests takes the speed of small requests, into which a credential is put.
 func measureRequests(t *testing.T, b *bench) {
 	s := openStreet(t, b)
+	defer s.close(t)
 	url := "https://" + injected + "/x"
 	for _, two := range []bool{false, true} {
 		version := map[bool]string{false: "HTTP/1.1", true: "HTTP/2"}[two]
@@ -162,6 +167,7 @@ func (s *street) added(t *testing.T, version string, l httpLoad) {
 // measureDownload takes the speed of a GiB.
 func measureDownload(t *testing.T, b *bench) {
 	s := openStreet(t, b)
+	defer s.close(t)
 	for _, d := range []struct {
 		name  string
 		host  string
@@ -180,6 +186,7 @@ func measureDownload(t *testing.T, b *bench) {
 // measureBurden takes what is left of much traffic: memory, and descriptors when the clients are gone.
 func measureBurden(t *testing.T, b *bench) {
 	s := openStreet(t, b)
+	defer s.close(t)
 	pid := parts(t, s.run)["supervisor"]
 	before := descriptors(t, pid)
 	held := s.through(t, httpLoad{URL: "https://" + injected + "/events", Clients: 2000, Hold: true})

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -24,8 +25,10 @@ type conn struct {
 	below  net.Conn // under TLS
 	in     bounded
 	read   *bufio.Reader
-	kept   bool      // it carried an exchange before this one
-	since  time.Time // it is idle
+	socket syscall.RawConn // nil if it has none
+	kept   bool            // it carried an exchange before this one
+	since  time.Time       // it is idle
+	one    [1]byte         // for a look
 }
 
 // bounded reads from a connection, no more than left.
@@ -53,6 +56,9 @@ const unbounded = 1<<63 - 1
 func newConn(client *Client, key string, secure, below net.Conn) *conn {
 	c := &conn{Conn: secure, client: client, key: key, below: below, in: bounded{Conn: secure}}
 	c.read = bufio.NewReaderSize(&c.in, bufferSize)
+	if s, ok := below.(syscall.Conn); ok {
+		c.socket, _ = s.SyscallConn() // some have none
+	}
 	return c
 }
 
@@ -62,11 +68,10 @@ func (c *conn) close() { _ = c.below.Close() }
 // quiet reports whether a connection that was kept is alive and silent. Bytes that nobody asked for would be taken for
 // the answer to the next request.
 func (c *conn) quiet() bool {
-	if c.read.Buffered() > 0 || !silent(c.below) || c.SetReadDeadline(c.client.past) != nil {
+	if c.read.Buffered() > 0 || c.socket != nil && !silent(c.socket) || c.SetReadDeadline(c.client.past) != nil {
 		return false
 	}
-	var one [1]byte // what TLS has read and not given out
-	n, err := c.Conn.Read(one[:])
+	n, err := c.Conn.Read(c.one[:]) // what TLS has read and not given out
 	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && c.SetReadDeadline(time.Time{}) == nil
 }
 
@@ -210,6 +215,9 @@ func (b *answerBody) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// Ready implements Ready.
+func (b *answerBody) Ready() bool { return b.conn.read.Buffered() > 0 }
 
 // Close ends the exchange.
 func (b *answerBody) Close() error {

@@ -1,6 +1,6 @@
 package http1
 
-import "net"
+import "syscall"
 
 // silent cannot tell: a connection that its server has closed is found when it is used.
-func silent(net.Conn) bool { return true }
+func silent(syscall.RawConn) bool { return true }

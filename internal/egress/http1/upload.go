@@ -140,16 +140,7 @@ func (u *upload) cause() error {
 
 // finish returns when nobody reads the body any more, and says whether it was sent.
 func (u *upload) finish(keep bool) bool {
-	if keep {
-		timer := time.NewTimer(patience)
-		defer timer.Stop()
-		select {
-		case <-u.done:
-		case <-timer.C:
-			keep = false
-		}
-	}
-	if !keep {
+	if keep = keep && u.ends(); !keep {
 		u.proceed()
 		u.conn.close()
 		closeBody(u.r)
@@ -158,6 +149,23 @@ func (u *upload) finish(keep bool) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return keep && u.err == nil
+}
+
+// ends reports whether everything is sent, or is so soon.
+func (u *upload) ends() bool {
+	select {
+	case <-u.done: // most often; and then without a timer
+		return true
+	default:
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-u.done:
+		return true
+	case <-timer.C:
+		return false
+	}
 }
 
 // plain sends a body whose length was said.

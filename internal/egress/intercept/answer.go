@@ -156,7 +156,7 @@ func (x *exchange) pass(answer *http.Response, ends bool) {
 	x.w.WriteHeader(answer.StatusCode)
 	if announced > 0 {
 		_ = x.flush() // so that the body is chunked
-	} else if answer.ContentLength != 0 {
+	} else if ready, ok := answer.Body.(http1.Ready); answer.ContentLength != 0 && (!ok || !ready.Ready()) {
 		body = x.hurryHead(body)
 	}
 	if err := x.copyBody(sink{x.w, x.flush}, body, answer.ContentLength); err != nil {

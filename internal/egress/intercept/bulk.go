@@ -3,7 +3,6 @@ package intercept
 import (
 	"errors"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -22,8 +21,8 @@ const (
 // borrowed, and only while they are of use.
 type bulk struct {
 	net.Conn
-	addr    netip.AddrPort // outside: where it leads
-	buffers *sync.Pool     // of *[]byte, bulkSize long
+	addr    string     // outside: where it leads
+	buffers *sync.Pool // of *[]byte, bulkSize long
 
 	borrowed *[]byte      // read ahead; nil if nothing is
 	from, to int          // of borrowed

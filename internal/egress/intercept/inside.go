@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,7 +14,6 @@ import (
 )
 
 const (
-	lookAfter  = 50 * time.Millisecond  // how long a request may take before its client is watched
 	goodbye    = 500 * time.Millisecond // for a client to notice that it is not listened to any more
 	readerSize = 4 << 10
 )
@@ -64,9 +62,9 @@ func (c *one) serve(ctx context.Context) (more, whole bool) {
 	if c.gate.step == stepRefused {
 		w.Last()
 	}
-	c.lookout.start(&body.ended)
+	c.patrol.start(&c.lookout, &body.ended)
 	whole = c.exchange(ctx, owned{w, c}, r)
-	c.lookout.stop()
+	c.patrol.stop(&c.lookout)
 	if !whole {
 		return false, false
 	}
@@ -89,7 +87,7 @@ type owned struct {
 
 // Hijack implements http.Hijacker.
 func (o owned) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	o.c.lookout.stop()
+	o.c.patrol.stop(&o.c.lookout)
 	return o.Writer.Hijack()
 }
 
@@ -149,63 +147,4 @@ func (b *inBody) Close() error {
 		return nil
 	}
 	return b.one.gate.SetReadDeadline(time.Unix(1, 0))
-}
-
-// lookout watches a client whose request takes long: if it goes away the request is of use to nobody.
-type lookout struct {
-	gate *gate
-	gone func()
-
-	mu     sync.Mutex
-	timer  *time.Timer
-	rest   *atomic.Bool  // nothing of the request is left to be read
-	active bool          // between start and stop
-	read   chan struct{} // closed when nobody reads any more; nil if nobody has begun
-}
-
-// start begins with a request.
-func (l *lookout) start(rest *atomic.Bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.rest, l.active, l.read = rest, true, nil
-	if l.timer == nil {
-		l.timer = time.AfterFunc(lookAfter, l.look)
-		return
-	}
-	l.timer.Reset(lookAfter)
-}
-
-// look reads ahead if the request is read. What comes is the next request.
-func (l *lookout) look() {
-	l.mu.Lock()
-	if !l.active || l.read != nil {
-		l.mu.Unlock()
-		return
-	}
-	if !l.rest.Load() {
-		l.timer.Reset(lookAfter)
-		l.mu.Unlock()
-		return
-	}
-	l.read = make(chan struct{})
-	defer close(l.read)
-	l.mu.Unlock()
-	if l.gate.ahead() != nil {
-		l.gone()
-	}
-}
-
-// stop returns when nobody reads ahead.
-func (l *lookout) stop() {
-	l.mu.Lock()
-	l.active = false
-	l.timer.Stop()
-	read := l.read
-	l.mu.Unlock()
-	if read == nil {
-		return
-	}
-	_ = l.gate.SetReadDeadline(time.Unix(1, 0))
-	<-read
-	_ = l.gate.SetReadDeadline(time.Time{})
 }

@@ -65,6 +65,7 @@ type Interceptor struct {
 	config  Config
 	server  *http.Server
 	outside outside
+	patrol  patrol
 	grants  map[policy.Host]*credential
 	all     []*credential
 	marks   *scrub.Set                // all placeholders

@@ -139,5 +139,5 @@ func (d dialer) dial(ctx context.Context, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &bulk{Conn: conn.Conn, addr: conn.Addr, buffers: d.pool}, nil
+	return &bulk{Conn: conn.Conn, addr: conn.Addr.String(), buffers: d.pool}, nil
 }

@@ -56,7 +56,7 @@ func (x *exchange) finish() {
 	}
 	x.rec.BytesIn, x.rec.BytesOut = x.in.Load(), x.out.Load()
 	if conn := x.dialled.Load(); conn != nil {
-		x.rec.Address = conn.addr.String()
+		x.rec.Address = conn.addr
 	}
 	if x.err != nil {
 		text := x.hidden.Load().String(x.err.Error())
