@@ -65,6 +65,7 @@ func exitCode(err error) int {
 	var unavailable *sandbox.Unavailable
 	var left *leftError
 	var provider *grant.UnknownError
+	var ref *grant.RefError
 	switch {
 	case err == nil:
 		return 0
@@ -72,7 +73,7 @@ func exitCode(err error) int {
 		return left.code()
 	case errors.As(err, &exit):
 		return exit.code
-	case errors.As(err, &cfg), errors.As(err, &name), errors.As(err, &provider), errors.Is(err, secret.ErrName):
+	case errors.As(err, &cfg), errors.As(err, &name), errors.As(err, &provider), errors.As(err, &ref), errors.Is(err, secret.ErrName):
 		return codeUsage
 	case errors.As(err, &unavailable), errors.As(err, &taken):
 		return codeNotStarted

@@ -22,19 +22,23 @@ import (
 
 type grantOptions struct {
 	tokenStdin, take bool
+	profile          string
 }
 
 func (app *App) grantCommand() *cobra.Command {
 	var o grantOptions
 	c := &cobra.Command{
-		Use:   "grant <provider>[:scopes] [--token-stdin|--import] | list | show",
+		Use:   "grant <provider>[:scopes][@profile] [--token-stdin|--import] | list | show",
 		Short: "Store a credential that runs may use and never see",
 		Long: `Store a credential, sealed, for runs that are started with --grant. Such a run gets a placeholder, and moat puts the
 credential into requests on their way to the provider's hosts. The token is asked for on the terminal, read from standard
 input, or taken from a program that has it.
 
-"moat grant list" shows what is stored, "moat grant show" one of them. Providers are anthropic, claude, gemini, github,
-gitlab, npm, openai, pypi, and your own ones in MOAT_HOME/providers.`,
+Several credentials of one provider have profiles: "moat grant github --profile work" stores github@work, and a run
+uses it with --grant github@work.
+
+"moat grant list" shows what is stored, "moat grant show" one of them. Providers are anthropic, aws, claude, gemini,
+github, gitlab, npm, openai, pypi, and your own ones in MOAT_HOME/providers.`,
 		Example: `  moat grant github
   moat grant github --import
   moat grant npm --token-stdin < token-file
@@ -54,7 +58,8 @@ gitlab, npm, openai, pypi, and your own ones in MOAT_HOME/providers.`,
 		},
 	}
 	c.Flags().BoolVar(&o.tokenStdin, "token-stdin", false, "read the token from standard input")
-	c.Flags().BoolVar(&o.take, "import", false, "take it from the provider's own program on this machine (github: gh, claude: Claude Code)")
+	c.Flags().BoolVar(&o.take, "import", false, "take it from the provider's own program on this machine (github: gh, claude: Claude Code, aws: aws)")
+	c.Flags().StringVar(&o.profile, "profile", "", "store it beside others of the provider, as provider@`NAME`")
 	c.AddCommand(app.grantListCommand(), app.grantShowCommand())
 	for _, sub := range c.Commands() {
 		sub.DisableFlagsInUseLine = true
@@ -80,26 +85,29 @@ func (app *App) checkGrants(ctx context.Context, names []string) error {
 	if err == nil {
 		err = book.Check(ctx, names)
 	}
-	if err != nil {
-		return &exitError{code: codeNotStarted, err: err}
+	if err == nil || exitCode(err) == codeUsage {
+		return err
 	}
-	return nil
+	return &exitError{code: codeNotStarted, err: err}
 }
 
-func (app *App) grant(c *cobra.Command, o grantOptions, ref string) error {
+func (app *App) grant(c *cobra.Command, o grantOptions, text string) error {
 	book, err := app.book()
 	if err != nil {
 		return err
 	}
-	name, scopes := grant.Split(ref)
-	provider, err := book.Find(name)
+	ref, err := o.ref(c, text)
 	if err != nil {
 		return err
 	}
-	if err := checkScopes(c, provider, scopes); err != nil {
+	provider, err := book.Find(ref.Provider)
+	if err != nil {
 		return err
 	}
-	credential, err := app.obtain(c, o, provider)
+	if err := checkScopes(c, provider, ref.Scopes); err != nil {
+		return err
+	}
+	credential, err := app.obtain(c, o, provider, ref)
 	if err != nil {
 		return err
 	}
@@ -107,9 +115,9 @@ func (app *App) grant(c *cobra.Command, o grantOptions, ref string) error {
 	if err != nil {
 		return err
 	}
-	credential.Provider = provider.Name
-	if scopes != nil {
-		credential.Scopes = scopes
+	credential.Provider, credential.Profile = provider.Name, ref.Profile
+	if ref.Scopes != nil {
+		credential.Scopes = ref.Scopes
 	}
 	kept, err := book.Save(c.Context(), credential)
 	if err != nil {
@@ -119,12 +127,23 @@ func (app *App) grant(c *cobra.Command, o grantOptions, ref string) error {
 	return nil
 }
 
+// ref is the grant that the command line names.
+func (o grantOptions) ref(c *cobra.Command, text string) (grant.Ref, error) {
+	if o.profile != "" {
+		if strings.Contains(text, "@") {
+			return grant.Ref{}, usagef(c, "the profile is said twice: %s --profile %s", text, o.profile)
+		}
+		text += "@" + o.profile
+	}
+	return grant.ParseRef(text)
+}
+
 // stored says what has become of a credential.
 func (app *App) stored(p grant.Provider, c grant.Credential, kept *secret.Kept, doubt string) {
 	if kept != nil && kept.File != "" {
 		app.say("the key of the credential store is in the file %s, for you only: the system's keyring cannot be used (%v)", kept.File, kept.Why)
 	}
-	app.say("stored the %s; runs with --grant %s use it at %s", p.Title, p.Name, strings.Join(p.Hosts, ", "))
+	app.say("stored the %s; runs with --grant %s use it at %s", p.Title, c.Ref().Name(), strings.Join(p.Hosts, ", "))
 	if doubt != "" {
 		app.say("%s", doubt)
 	}
@@ -151,7 +170,7 @@ func checkScopes(c *cobra.Command, p grant.Provider, scopes []string) error {
 }
 
 // obtain gets a credential from where the person says.
-func (app *App) obtain(c *cobra.Command, o grantOptions, p grant.Provider) (grant.Credential, error) {
+func (app *App) obtain(c *cobra.Command, o grantOptions, p grant.Provider, ref grant.Ref) (grant.Credential, error) {
 	none := grant.Credential{}
 	switch terminal := app.stdin() == plan.StdinTerminal; {
 	case o.take && o.tokenStdin:
@@ -163,30 +182,42 @@ func (app *App) obtain(c *cobra.Command, o grantOptions, p grant.Provider) (gran
 		if err != nil {
 			return none, err
 		}
-		return p.Import.Take(c.Context(), home)
+		return p.Import.Take(c.Context(), grant.Source{Home: home, Profile: ref.Profile})
 	case terminal:
 		app.sayObtain(p)
-		token, err := app.askSecret(c.Context(), p.Title+": ")
-		return grant.Credential{Token: token, Source: "prompt"}, err
+		return app.askAll(c.Context(), p)
 	case !o.tokenStdin:
 		return none, &exitError{code: codeUsage, err: errors.New("there is no terminal to ask on"),
-			hint: fmt.Sprintf("write the token to standard input: moat grant %s --token-stdin < FILE", p.Name)}
+			hint: fmt.Sprintf("write the token to standard input: moat grant %s --token-stdin < FILE", ref.Name())}
 	}
 	text, err := io.ReadAll(io.LimitReader(app.In, 1<<20))
 	if err != nil {
 		return none, fmt.Errorf("read the token: %w", err)
 	}
-	token, err := parseToken(string(text))
-	return grant.Credential{Token: token, Source: "stdin"}, err
+	return readCredential(p, string(text), "stdin")
 }
 
-// parseToken is a mistake of the person where it fails.
-func parseToken(text string) (secret.Value, error) {
-	token, err := grant.ParseToken(text)
+// readCredential is a mistake of the person where it fails.
+func readCredential(p grant.Provider, text, source string) (grant.Credential, error) {
+	c, err := p.Read(text)
 	if err != nil {
-		return token, &exitError{code: codeUsage, err: err}
+		return c, &exitError{code: codeUsage, err: err}
 	}
-	return token, nil
+	c.Source = source
+	return c, nil
+}
+
+// askAll asks for everything that a credential consists of.
+func (app *App) askAll(ctx context.Context, p grant.Provider) (grant.Credential, error) {
+	var answers []string
+	for _, question := range p.Questions() {
+		answer, err := app.askSecret(ctx, question)
+		if err != nil {
+			return grant.Credential{}, err
+		}
+		answers = append(answers, answer)
+	}
+	return readCredential(p, strings.Join(answers, "\n"), "prompt")
 }
 
 func (app *App) sayObtain(p grant.Provider) {
@@ -200,14 +231,14 @@ func (app *App) sayObtain(p grant.Provider) {
 
 // askSecret reads a line from the terminal that is not shown. It is not shown from before the question is, and the terminal
 // is as it was afterwards, in any case.
-func (app *App) askSecret(ctx context.Context, question string) (secret.Value, error) {
+func (app *App) askSecret(ctx context.Context, question string) (string, error) {
 	fd := int(app.In.Fd())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
 	state, err := term.MakeRaw(fd)
 	if err != nil {
-		return secret.Value{}, fmt.Errorf("prepare the terminal: %w", err)
+		return "", fmt.Errorf("prepare the terminal: %w", err)
 	}
 	type line struct {
 		text string
@@ -229,16 +260,16 @@ func (app *App) askSecret(ctx context.Context, question string) (secret.Value, e
 	case <-ctx.Done():
 	}
 	if err := term.Restore(fd, state); err != nil {
-		return secret.Value{}, fmt.Errorf("give the terminal back: %w", err)
+		return "", fmt.Errorf("give the terminal back: %w", err)
 	}
 	switch {
 	case errors.Is(read.err, io.EOF): // Ctrl+C and Ctrl+D too
 		fmt.Fprintln(app.Err)
-		return secret.Value{}, &exitError{code: codeInterrupted, err: errors.New("nothing was stored")}
+		return "", &exitError{code: codeInterrupted, err: errors.New("nothing was stored")}
 	case read.err != nil:
-		return secret.Value{}, fmt.Errorf("read the token: %w", read.err)
+		return "", fmt.Errorf("read the token: %w", read.err)
 	}
-	return parseToken(read.text)
+	return read.text, nil
 }
 
 // providersHint says which providers there are.

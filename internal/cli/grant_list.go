@@ -29,7 +29,9 @@ func (app *App) grantListCommand() *cobra.Command {
 
 // granted is one credential as "moat grant list --json" prints it.
 type granted struct {
+	Grant     string     `json:"grant"` // as for --grant
 	Provider  string     `json:"provider"`
+	Profile   *string    `json:"profile"`
 	Source    *string    `json:"source"`
 	Scopes    []string   `json:"scopes"`
 	Hosts     []string   `json:"hosts"`
@@ -45,20 +47,20 @@ func (app *App) grantList(ctx context.Context, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	names, err := book.Store.List()
+	refs, err := book.List()
 	if err != nil {
 		return err
 	}
 	list := []granted{}
-	for _, name := range names {
-		list = append(list, look(ctx, book, name))
+	for _, ref := range refs {
+		list = append(list, look(ctx, book, ref))
 	}
 	switch {
 	case asJSON:
 		return printJSON(app.Out, list)
 	case app.quiet:
 		for _, g := range list {
-			fmt.Fprintln(app.Out, g.Provider)
+			fmt.Fprintln(app.Out, g.Grant)
 		}
 		return nil
 	case len(list) == 0:
@@ -67,7 +69,7 @@ func (app *App) grantList(ctx context.Context, asJSON bool) error {
 	}
 	var table bytes.Buffer
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "PROVIDER\tSOURCE\tAGE\tEXPIRES\tHOSTS")
+	fmt.Fprintln(w, "GRANT\tSOURCE\tAGE\tEXPIRES\tHOSTS")
 	for _, g := range list {
 		fmt.Fprintln(w, strings.Join(g.row(), "\t"))
 	}
@@ -86,17 +88,17 @@ func (app *App) grantList(ctx context.Context, asJSON bool) error {
 }
 
 // look says everything about a stored credential but its value.
-func look(ctx context.Context, book *grant.Book, name string) granted {
-	g := granted{Provider: name, Scopes: []string{}, Hosts: []string{}}
-	provider, err := book.Find(name)
+func look(ctx context.Context, book *grant.Book, ref grant.Ref) granted {
+	g := granted{Grant: ref.Name(), Provider: ref.Provider, Profile: known(ref.Profile), Scopes: []string{}, Hosts: []string{}}
+	provider, err := book.Find(ref.Provider)
 	if err == nil {
 		g.Hosts = provider.Hosts
-		err = book.Check(ctx, []string{name})
+		err = book.Check(ctx, []string{ref.Name()})
 	}
 	if err != nil {
 		g.Problem = known(err.Error())
 	}
-	c, err := book.Read(ctx, name)
+	c, err := book.Read(ctx, ref)
 	if err != nil {
 		return g // which Check has said
 	}
@@ -124,5 +126,5 @@ func (g granted) row() []string {
 	case g.ExpiresAt != nil:
 		ends = "in " + age(time.Until(*g.ExpiresAt))
 	}
-	return []string{g.Provider, source, since, ends, strings.Join(g.Hosts, ",")}
+	return []string{g.Grant, source, since, ends, strings.Join(g.Hosts, ",")}
 }

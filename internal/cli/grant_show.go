@@ -16,12 +16,12 @@ type grantShowOptions struct{ reveal, asJSON bool }
 func (app *App) grantShowCommand() *cobra.Command {
 	var o grantShowOptions
 	c := &cobra.Command{
-		Use:   "show <provider> [--reveal] [--json]",
+		Use:   "show <grant> [--reveal] [--json]",
 		Short: "Show a credential that is stored",
 		Long:  "Show a credential that is stored, without its value. With --reveal nothing but the value is printed.",
 		Example: `  moat grant show github
   curl -H "Authorization: Bearer $(moat grant show github --reveal)" https://api.github.com/user`,
-		Args: oneProvider,
+		Args: oneGrant,
 		RunE: func(c *cobra.Command, args []string) error { return app.grantShow(c, o, args[0]) },
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return app.completeStored()
@@ -32,9 +32,9 @@ func (app *App) grantShowCommand() *cobra.Command {
 	return c
 }
 
-func oneProvider(c *cobra.Command, args []string) error {
+func oneGrant(c *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return usagef(c, "name one provider")
+		return usagef(c, "name one grant")
 	}
 	return nil
 }
@@ -47,9 +47,13 @@ func (app *App) grantShow(c *cobra.Command, o grantShowOptions, name string) err
 	if err != nil {
 		return err
 	}
-	credential, err := book.Read(c.Context(), name)
+	ref, err := grant.ParseRef(name)
+	if err != nil {
+		return err
+	}
+	credential, err := book.Read(c.Context(), ref)
 	if errors.Is(err, secret.ErrNotFound) {
-		if _, unknown := book.Find(name); unknown != nil {
+		if _, unknown := book.Find(ref.Provider); unknown != nil {
 			return unknown
 		}
 	}
@@ -60,7 +64,7 @@ func (app *App) grantShow(c *cobra.Command, o grantShowOptions, name string) err
 		_, err := fmt.Fprintln(app.Out, credential.Token.Expose())
 		return err
 	}
-	g := look(c.Context(), book, name)
+	g := look(c.Context(), book, ref)
 	if o.asJSON {
 		return printJSON(app.Out, g)
 	}
@@ -70,7 +74,7 @@ func (app *App) grantShow(c *cobra.Command, o grantShowOptions, name string) err
 // describe prints what is known of a credential, a line each.
 func (app *App) describe(book *grant.Book, g granted) error {
 	row := g.row()
-	lines := [][2]string{{"provider", g.Provider}, {"source", row[1]}, {"age", row[2]}, {"expires", row[3]}, {"hosts", strings.Join(g.Hosts, ", ")}}
+	lines := [][2]string{{"grant", g.Grant}, {"source", row[1]}, {"age", row[2]}, {"expires", row[3]}, {"hosts", strings.Join(g.Hosts, ", ")}}
 	if len(g.Scopes) > 0 {
 		lines = append(lines, [2]string{"scopes", strings.Join(g.Scopes, ", ")})
 	}

@@ -7,17 +7,18 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"moat/internal/grant"
 	"moat/internal/secret"
 )
 
 func (app *App) revokeCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "revoke <provider>",
+		Use:   "revoke <grant>",
 		Short: "Remove a credential that is stored",
 		Long: `Remove a credential that is stored, also one that cannot be opened any more. Runs that use it keep it until they end: stop
 them if they must not. The provider knows nothing of this: end the token there as well if others may have it.`,
 		Example: "  moat revoke github",
-		Args:    oneProvider,
+		Args:    oneGrant,
 		RunE:    func(_ *cobra.Command, args []string) error { return app.revoke(args[0]) },
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return app.completeStored()
@@ -30,25 +31,29 @@ func (app *App) revoke(name string) error {
 	if err != nil {
 		return err
 	}
-	err = book.Store.Remove(name)
+	ref, err := grant.ParseRef(name)
+	if err != nil {
+		return err
+	}
+	err = book.Remove(ref)
 	if errors.Is(err, secret.ErrNotFound) {
-		return app.nothingStored(book.Store, name)
+		return app.nothingStored(book, ref.Name())
 	}
 	if err != nil {
 		return err
 	}
-	app.say("removed the credential of %s", name)
-	if p, err := book.Find(name); err == nil && strings.HasPrefix(p.Obtain, "https:") {
+	app.say("removed the credential of %s", ref.Name())
+	if p, err := book.Find(ref.Provider); err == nil && strings.HasPrefix(p.Obtain, "https:") {
 		app.say("the token still works; to end it: %s", p.Obtain)
 	}
 	return nil
 }
 
 // nothingStored names what is.
-func (app *App) nothingStored(store *secret.Store, name string) error {
+func (app *App) nothingStored(book *grant.Book, name string) error {
 	err := fmt.Errorf("no credential of %s is stored", name)
-	names, listErr := store.List()
-	if listErr != nil || len(names) == 0 {
+	names := storedNames(book)
+	if len(names) == 0 {
 		return err
 	}
 	return &exitError{code: codeFailure, err: err, hint: "there are " + strings.Join(names, ", ")}
@@ -60,9 +65,17 @@ func (app *App) completeStored() ([]string, cobra.ShellCompDirective) {
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	names, err := book.Store.List()
+	return storedNames(book), cobra.ShellCompDirectiveNoFileComp
+}
+
+// storedNames are the grants that are stored, as far as they can be listed.
+func storedNames(book *grant.Book) (names []string) {
+	refs, err := book.List()
 	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+		return nil
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	for _, ref := range refs {
+		names = append(names, ref.Name())
+	}
+	return names
 }

@@ -294,16 +294,28 @@ func (d *decoder) grants(at item) []string {
 	return grants
 }
 
-// ParseGrant accepts what can be the name of a grant: a provider, or a provider and what it is for, as in ssh:host.
-// Whether there is such a provider is not looked at.
+const (
+	small  = "abcdefghijklmnopqrstuvwxyz"
+	digits = "0123456789"
+	large  = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+)
+
+// ParseGrant accepts what can be the name of a grant: a provider, perhaps with what it is for, as in ssh:host, and with a
+// profile, as in github@work. Whether there is such a provider is not looked at.
 func ParseGrant(text string) (string, error) {
-	const small, digits, large = "abcdefghijklmnopqrstuvwxyz", "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	provider, about, hasAbout := strings.Cut(text, ":")
-	if !word(provider, small+digits, "_-", 63) || hasAbout && !word(about, small+digits+large, "._:,/@-", 255) {
-		return "", badValue(`write a name such as "github" or "ssh:example.com"`, "%s is not the name of a grant", shorten(text))
+	rest, profile, hasProfile := text, "", false
+	if at := strings.LastIndexByte(text, '@'); at >= 0 {
+		rest, profile, hasProfile = text[:at], text[at+1:], true
+	}
+	provider, about, hasAbout := strings.Cut(rest, ":")
+	if !word(provider, small+digits, "_-", 63) || hasAbout && !word(about, small+digits+large, "._:,/-", 255) || hasProfile && !IsProfile(profile) {
+		return "", badValue(`write a name such as "github", "github@work" or "ssh:example.com"`, "%s is not the name of a grant", shorten(text))
 	}
 	return text, nil
 }
+
+// IsProfile reports whether text can be the name of a profile: one of several credentials for a provider.
+func IsProfile(text string) bool { return word(text, small+digits, "_-", 63) }
 
 // word reports whether text has 1 to most bytes out of letters and, but for the first, others.
 func word(text, letters, others string, most int) bool {

@@ -93,11 +93,17 @@ const (
 
 // Grant is a credential that the run may use at its hosts. It is used over verified TLS on port 443 only.
 type Grant struct {
-	Name  string
-	Hosts []string // exact names, normalised (package policy)
+	Name string
+	// Hosts are names, normalised (package policy), or "*." and a name for all below it. An exact name goes before.
+	Hosts []string
+	// Signs says that Inject signs requests and the credential itself is not sent. What clients sign with is left to
+	// Inject then, and answers may come in parts and in any coding, since there is nothing to search them for.
+	Signs bool
 
 	// Inject puts the credential into a request that is about to leave for one of Hosts. It is called for each
-	// request; placeholders that the sandbox sent are already known to be the run's own.
+	// request; placeholders that the sandbox sent are already known to be the run's own. It may read the body and replace
+	// it by one of known length. An error with a method Unfit() string, which is half a sentence for the client, refuses
+	// the request for what it is; any other is about the credential.
 	Inject func(ctx context.Context, r *http.Request) error
 	// Swap returns what a placeholder stands for, to be put in its place in headers and in the query of requests to
 	// Hosts. Nil: placeholders are only recognised, and nothing is put in but by Inject.

@@ -17,7 +17,7 @@ import (
 
 // builtin lists the providers that moat knows.
 func builtin() []Provider {
-	return []Provider{anthropic(), claude(), gemini(), github(), gitlab(), npm(), openai(), pypi()}
+	return []Provider{anthropic(), aws(), claude(), gemini(), github(), gitlab(), npm(), openai(), pypi()}
 }
 
 // Book is the providers and the stored credentials of one person. Its methods may be called concurrently.
@@ -111,23 +111,40 @@ func (b *Book) Save(ctx context.Context, c Credential) (kept *secret.Kept, err e
 	c.CreatedAt = b.now()
 	data, err := c.marshal()
 	if err != nil {
-		return nil, fmt.Errorf("store %s: %w", c.Provider, err)
+		return nil, fmt.Errorf("store %s: %w", c.Ref().Name(), err)
 	}
-	return b.Store.Put(ctx, c.Provider, data)
+	return b.Store.Put(ctx, c.Ref().key(), data)
 }
 
-// Read returns what is stored for a provider, expired or not. Errors are an *[UnreadyError].
-func (b *Book) Read(ctx context.Context, name string) (Credential, error) {
-	data, err := b.Store.Get(ctx, name)
+// List returns the grants that are stored, sorted by name. What they are worth is not looked at.
+func (b *Book) List() ([]Ref, error) {
+	keys, err := b.Store.List()
 	if err != nil {
-		return Credential{}, &UnreadyError{name, err}
+		return nil, err
+	}
+	var refs []Ref
+	for _, key := range keys {
+		refs = append(refs, refOf(key))
+	}
+	slices.SortFunc(refs, func(x, y Ref) int { return strings.Compare(x.Name(), y.Name()) })
+	return refs, nil
+}
+
+// Remove removes what is stored for a grant, also where it cannot be opened.
+func (b *Book) Remove(ref Ref) error { return b.Store.Remove(ref.key()) }
+
+// Read returns what is stored for a grant, expired or not. Errors are an *[UnreadyError].
+func (b *Book) Read(ctx context.Context, ref Ref) (Credential, error) {
+	data, err := b.Store.Get(ctx, ref.key())
+	if err != nil {
+		return Credential{}, &UnreadyError{ref.Name(), err}
 	}
 	c, err := unmarshal(data)
-	if err == nil && c.Provider != name {
+	if err == nil && c.Ref().key() != ref.key() {
 		err = errors.New("it is for another provider")
 	}
 	if err != nil {
-		return Credential{}, &UnreadyError{name, fmt.Errorf("%w: %w", secret.ErrUnreadable, err)}
+		return Credential{}, &UnreadyError{ref.Name(), fmt.Errorf("%w: %w", secret.ErrUnreadable, err)}
 	}
 	return c, nil
 }

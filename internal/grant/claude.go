@@ -32,8 +32,8 @@ const claudeFile = ".claude/.credentials.json"
 
 // fromClaude takes the access token of Claude Code's login. The refresh token stays where it is: each use of it makes a
 // new one and ends the old, so two programs that share one log each other out.
-func fromClaude(_ context.Context, home string) (Credential, error) {
-	f, err := os.Open(filepath.Join(home, filepath.FromSlash(claudeFile)))
+func fromClaude(_ context.Context, from Source) (Credential, error) {
+	f, err := os.Open(filepath.Join(from.Home, filepath.FromSlash(claudeFile)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return Credential{}, fmt.Errorf("there is no ~/%s; make a token with: claude setup-token", claudeFile)
 	}

@@ -43,6 +43,9 @@ func TestDocCredentials(t *testing.T) {
 			}
 			ways = append(ways, way)
 		}
+		if p.Sign != nil {
+			ways = []string{"signed anew: [AWS](#aws)"}
+		}
 		quoted := func(words []string) string { return "`" + strings.Join(words, "`, `") + "`" }
 		row := fmt.Sprintf("| `%s` | %s | %s | %s |\n", p.Name, quoted(p.Hosts), strings.Join(ways, "; "), quoted(names))
 		if !strings.Contains(page, row) {

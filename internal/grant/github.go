@@ -1,7 +1,6 @@
 package grant
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,19 +31,17 @@ func github() Provider {
 const ghTime = 30 * time.Second
 
 // fromGH asks GitHub's own program, as whom the person is logged in.
-func fromGH(ctx context.Context, _ string) (Credential, error) {
+func fromGH(ctx context.Context, _ Source) (Credential, error) {
 	ctx, cancel := context.WithTimeout(ctx, ghTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "gh", "auth", "token", "--hostname", "github.com")
-	var out bytes.Buffer
-	cmd.Stdout = &out
-	switch err := cmd.Run(); {
+	out, err := ask(ctx, "gh", "auth", "token", "--hostname", "github.com")
+	switch {
 	case errors.Is(err, exec.ErrNotFound):
 		return Credential{}, errors.New("the program gh is not installed")
 	case err != nil:
 		return Credential{}, fmt.Errorf("gh is not logged in to github.com (try: gh auth login): %w", err)
 	}
-	token, err := ParseToken(out.String())
+	token, err := ParseToken(out)
 	if err != nil {
 		return Credential{}, fmt.Errorf("what gh printed cannot be used: %w", err)
 	}

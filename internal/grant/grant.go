@@ -14,7 +14,6 @@ package grant
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -30,20 +29,29 @@ var ErrExpired = errors.New("it has expired")
 // maxToken bounds a token. Servers accept some 8 KiB in one line of a header.
 const maxToken = 8 << 10
 
-// Credential is what is stored for a provider.
+// Credential is what is stored for a grant.
 type Credential struct {
 	Provider  string
+	Profile   string // empty: the provider's usual one
 	Token     secret.Value
 	Scopes    []string  // what it is for, as far as somebody said so
 	ExpiresAt time.Time // zero: nobody said that it ends
 	CreatedAt time.Time // when it was stored
 	Source    string    // where it came from: "stdin", "prompt", or the tool or file
+
+	User    string       // what goes with the token and is no secret: the ID of an AWS key
+	Session secret.Value // of temporary AWS keys
+	Region  string       // of AWS
 }
+
+// Ref is the name of the grant.
+func (c Credential) Ref() Ref { return Ref{Provider: c.Provider, Profile: c.Profile} }
 
 // Ready is a grant that a run may use. Its functions may be called concurrently.
 type Ready struct {
-	Name  string
-	Hosts []string // at which the credential is put in; exact names, normalised (package policy)
+	Name string // as of Ref.Name
+	// Hosts are where the credential is put in: names, normalised (package policy), or "*." and a name for all below it.
+	Hosts []string
 	// Reach are more hosts that a client of the provider talks to. They get no credential.
 	Reach []string
 	// Env is for the sandbox. It holds placeholders only.
@@ -53,8 +61,12 @@ type Ready struct {
 	// ExpiresAt is when Inject and Swap begin to fail; zero: nobody knows.
 	ExpiresAt time.Time
 
+	// Signs says that requests are signed and the credential itself is never sent, so that it cannot come back.
+	Signs bool
+
 	// Inject puts the credential into a request that is about to leave for one of Hosts. It changes nothing but the
-	// header, and the query where a credential may be in that.
+	// header, and the query where a credential may be in that; if requests are signed it may hold the body and replace
+	// it by one of known length. An *[UnfitError] is about the request, every other error about the credential.
 	Inject func(ctx context.Context, r *http.Request) error
 	// Swap returns what a placeholder stands for.
 	Swap func(ctx context.Context, placeholder string) (string, error)
@@ -86,6 +98,16 @@ func (e *UnreadyError) Error() string {
 
 func (e *UnreadyError) Unwrap() error { return e.Err }
 
+// UnfitError says that a grant is not used for a request because of what the request is.
+type UnfitError struct{ Name, Reason string }
+
+func (e *UnfitError) Error() string {
+	return fmt.Sprintf("the grant %s is not used for this request: %s", e.Name, e.Reason)
+}
+
+// Unfit is half a sentence for the client.
+func (e *UnfitError) Unfit() string { return e.Reason }
+
 // ConflictError says that two grants want the same host, so that nobody could say which one a request is made with.
 type ConflictError struct{ Host, First, Second string }
 
@@ -106,40 +128,4 @@ func ParseToken(text string) (secret.Value, error) {
 		return secret.Value{}, errors.New("the token has a space, a line end or another character that no token has")
 	}
 	return secret.New(text), nil
-}
-
-// sealed is a Credential as it is stored; docs/formats.md describes it.
-type sealed struct {
-	Provider  string     `json:"provider"`
-	Token     string     `json:"token"`
-	Scopes    []string   `json:"scopes"`
-	ExpiresAt *time.Time `json:"expires_at"`
-	CreatedAt time.Time  `json:"created_at"`
-	Source    string     `json:"source"`
-}
-
-func (c Credential) marshal() ([]byte, error) {
-	s := sealed{Provider: c.Provider, Token: c.Token.Expose(), Scopes: append([]string{}, c.Scopes...),
-		CreatedAt: c.CreatedAt.UTC(), Source: c.Source}
-	if !c.ExpiresAt.IsZero() {
-		end := c.ExpiresAt.UTC()
-		s.ExpiresAt = &end
-	}
-	return json.Marshal(s)
-}
-
-func unmarshal(data []byte) (Credential, error) {
-	var s sealed
-	if json.Unmarshal(data, &s) != nil {
-		return Credential{}, errors.New("its content is not a credential")
-	}
-	token, err := ParseToken(s.Token)
-	if err != nil {
-		return Credential{}, err
-	}
-	c := Credential{Provider: s.Provider, Token: token, Scopes: s.Scopes, CreatedAt: s.CreatedAt, Source: s.Source}
-	if s.ExpiresAt != nil {
-		c.ExpiresAt = *s.ExpiresAt
-	}
-	return c, nil
 }

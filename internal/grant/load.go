@@ -52,7 +52,7 @@ func (b *Book) Resume(ctx context.Context, names []string, seed []byte) ([]Ready
 		if err := g.current(); err != nil && !slices.ContainsFunc(problems, func(p error) bool { return p.Error() == err.Error() }) {
 			problems = append(problems, err)
 		}
-		name := g.provider.Name
+		name := g.ref.Name()
 		if slices.ContainsFunc(ready, func(r Ready) bool { return r.Name == name }) {
 			continue // given twice, perhaps with other scopes
 		}
@@ -67,85 +67,112 @@ func (b *Book) Resume(ctx context.Context, names []string, seed []byte) ([]Ready
 	return ready, errors.Join(problems...)
 }
 
-// Split parts a reference to a grant, "provider" or "provider:scope,scope".
-func Split(ref string) (name string, scopes []string) {
-	name, list, found := strings.Cut(ref, ":")
-	if found {
-		scopes = strings.Split(list, ",")
-	}
-	return name, scopes
-}
-
 // load makes a use of a grant. Whether it can be used is left to its method current.
-func (b *Book) load(ctx context.Context, ref string, seed []byte) (use, error) {
-	name, scopes := Split(ref)
-	p, err := b.Find(name)
+func (b *Book) load(ctx context.Context, text string, seed []byte) (*use, error) {
+	ref, err := ParseRef(text)
 	if err != nil {
-		return use{}, err
+		return nil, err
 	}
-	mark, err := p.placeholder(seed)
+	p, err := b.Find(ref.Provider)
 	if err != nil {
-		return use{}, err
+		return nil, err
 	}
-	g := use{provider: p, mark: mark, now: b.now}
-	g.credential, g.broken = b.Read(ctx, name)
-	for _, scope := range scopes {
-		if has := g.credential.Scopes; len(has) > 0 && !slices.Contains(has, scope) {
-			g.broken = &UnreadyError{ref, fmt.Errorf("it is stored for %s only", strings.Join(has, ","))}
+	u := &use{ref: ref, provider: p, now: b.now}
+	u.credential, u.broken = b.Read(ctx, ref)
+	has := u.credential.Scopes
+	for _, scope := range ref.Scopes {
+		if len(has) > 0 && !slices.Contains(has, scope) {
+			u.broken = &UnreadyError{text, fmt.Errorf("it is stored for %s only", strings.Join(has, ","))}
 		}
 	}
-	return g, nil
+	if u.scopes = has; ref.Scopes != nil {
+		u.scopes = ref.Scopes
+	}
+	return u, u.makeUp(seed)
 }
 
 // use is a credential in use. It never changes.
 type use struct {
+	ref        Ref
 	provider   Provider
 	credential Credential
-	broken     error  // why it cannot be used; the credential may be empty then
-	mark       string // its placeholder
+	scopes     []string          // what it may be used for, where moat can tell
+	broken     error             // why it cannot be used; the credential may be empty then
+	mark       string            // the placeholder of the token
+	marks      []string          // all placeholders
+	env        map[string]string // of the sandbox
 	now        func() time.Time
 }
 
-func (g use) ready() Ready {
-	r := Ready{
-		Name: g.provider.Name, Hosts: g.provider.Hosts, Reach: g.provider.Reach, Env: map[string]string{},
-		Placeholders: []string{g.mark}, ExpiresAt: g.credential.ExpiresAt,
-		Inject: g.inject, Swap: g.swap,
-		Secrets: func() []string { return g.provider.secrets(g.credential.Token) },
+// makeUp makes the placeholders, and what the sandbox gets.
+func (u *use) makeUp(seed []byte) (err error) {
+	if u.mark, err = u.provider.placeholder(seed); err != nil {
+		return err
 	}
-	for _, v := range g.provider.Env {
-		if v.Value == "" {
-			v.Value = g.mark
+	u.marks, u.env = []string{u.mark}, map[string]string{}
+	vars := u.provider.Env
+	if u.provider.More != nil {
+		vars = append(slices.Clone(vars), u.provider.More(u.credential)...)
+	}
+	for _, v := range vars {
+		switch {
+		case v.Shape != nil:
+			if v.Value, err = v.Shape.fill(seed, u.provider.Name+" "+v.Name); err != nil {
+				return err
+			}
+			u.marks = append(u.marks, v.Value)
+		case v.Value == "":
+			v.Value = u.mark
 		}
-		r.Env[v.Name] = v.Value
+		u.env[v.Name] = v.Value
+	}
+	return nil
+}
+
+func (u *use) ready() Ready {
+	r := Ready{
+		Name: u.ref.Name(), Hosts: u.provider.Hosts, Reach: u.provider.Reach, Env: u.env,
+		Placeholders: u.marks, ExpiresAt: u.credential.ExpiresAt, Signs: u.provider.Sign != nil,
+		Inject: u.inject, Secrets: func() []string { return u.provider.secrets(u.credential) },
+	}
+	if !r.Signs {
+		r.Swap = u.swap
 	}
 	return r
 }
 
 // current returns an UnreadyError for a grant that cannot be used, or not any more.
-func (g use) current() error {
-	if g.broken != nil {
-		return g.broken
+func (u *use) current() error {
+	if u.broken != nil {
+		return u.broken
 	}
-	if end := g.credential.ExpiresAt; !end.IsZero() && !g.now().Before(end) {
-		return &UnreadyError{g.provider.Name, fmt.Errorf("%w (%s)", ErrExpired, end.UTC().Format(time.RFC3339))}
+	if end := u.credential.ExpiresAt; !end.IsZero() && !u.now().Before(end) {
+		return &UnreadyError{u.ref.Name(), fmt.Errorf("%w (%s)", ErrExpired, end.UTC().Format(time.RFC3339))}
 	}
 	return nil
 }
 
-func (g use) inject(_ context.Context, r *http.Request) error {
-	if err := g.current(); err != nil {
+func (u *use) unfit(err error) error { return &UnfitError{u.ref.Name(), err.Error()} }
+
+func (u *use) inject(ctx context.Context, r *http.Request) error {
+	if err := u.current(); err != nil {
 		return err
 	}
-	return g.provider.inject(g.credential.Token, r)
+	if err := u.provider.fits(r); err != nil {
+		return err
+	}
+	if u.provider.Sign != nil {
+		return u.provider.Sign(ctx, u, u.credential, r)
+	}
+	return u.provider.inject(u.credential.Token, r)
 }
 
-func (g use) swap(_ context.Context, placeholder string) (string, error) {
-	if placeholder != g.mark {
-		return "", fmt.Errorf("this is not the placeholder of the grant %s", g.provider.Name)
+func (u *use) swap(_ context.Context, placeholder string) (string, error) {
+	if placeholder != u.mark {
+		return "", fmt.Errorf("this is not the placeholder of the grant %s", u.ref.Name())
 	}
-	if err := g.current(); err != nil {
+	if err := u.current(); err != nil {
 		return "", err
 	}
-	return g.credential.Token.Expose(), nil
+	return u.credential.Token.Expose(), nil
 }

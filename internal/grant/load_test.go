@@ -211,7 +211,7 @@ func TestCredentialIsKeptWhole(t *testing.T) {
 	want := Credential{Provider: "github", Token: secret.New(realToken), Scopes: []string{"repo"}, ExpiresAt: book.Now().Add(time.Hour), Source: "prompt"}
 	save(t, book, want)
 	want.CreatedAt = book.Now()
-	got, err := book.Read(t.Context(), "github")
+	got, err := book.Read(t.Context(), Ref{Provider: "github"})
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("(-want +got) %v:\n%s", err, diff)
 	}
@@ -222,11 +222,11 @@ func TestRedaction(t *testing.T) {
 	book := newBook(t)
 	save(t, book, Credential{Provider: "github"})
 	g := load(t, book, "github")
-	c, err := book.Read(t.Context(), "github")
+	c, err := book.Read(t.Context(), Ref{Provider: "github"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := use{provider: github(), credential: c, now: time.Now}
+	u := &use{provider: github(), credential: c, now: time.Now}
 	var log bytes.Buffer
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "ready", g[0].Env, "credential", c, "use", u)
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "credential", c, "use", u, "book", book)
@@ -251,7 +251,7 @@ func TestClaudeImport(t *testing.T) {
 		if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, ".credentials.json"), []byte(text), 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		return fromClaude(t.Context(), home)
+		return fromClaude(t.Context(), Source{Home: home})
 	}
 	got, err := take(`{"claudeAiOauth":{"accessToken":"sk-ant-oat01-x","refreshToken":"r","expiresAt":1780315200000,"scopes":["user:inference"],"subscriptionType":"max"},"other":1}`)
 	want := Credential{Token: secret.New("sk-ant-oat01-x"), Scopes: []string{"user:inference"}, Source: "~/.claude/.credentials.json",

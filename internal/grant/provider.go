@@ -25,8 +25,16 @@ type Provider struct {
 	Hosts []string // as in Ready
 	Reach []string // as in Ready
 	Rules []Rule   // the first one that fits a request is used; one fits every request to Hosts
+	// Sign is for providers whose requests are signed; they have no Rules.
+	Sign  func(ctx context.Context, u *use, c Credential, r *http.Request) error
 	Env   []Var
-	Shape Shape // of a real token, for what the sandbox gets in its place
+	More  func(c Credential) []Var // depend on the credential; may be nil
+	Shape Shape                    // of a real token, for what the sandbox gets in its place
+
+	// Ask are the questions of which a credential consists, and Parse reads the answers, a line each, or what a program
+	// has printed. Without them there is one token.
+	Ask   []string
+	Parse func(text string) (Credential, error)
 
 	// Prefixes are how real tokens begin, as far as is known. Others are accepted, with a remark.
 	Prefixes []string
@@ -41,7 +49,13 @@ type Provider struct {
 // Import takes a credential from another program of the person, if they ask for it.
 type Import struct {
 	From string // what it is taken from, for people
-	Take func(ctx context.Context, home string) (Credential, error)
+	Take func(ctx context.Context, from Source) (Credential, error)
+}
+
+// Source is where an Import may look.
+type Source struct {
+	Home    string // of the person
+	Profile string // that the person named; empty: the usual one
 }
 
 // Rule says how requests carry the credential.
@@ -59,7 +73,8 @@ type Rule struct {
 // Var is a variable of the sandbox's environment.
 type Var struct {
 	Name  string
-	Value string // empty: the placeholder
+	Value string // empty: a placeholder
+	Shape *Shape // of a placeholder that is the variable's own; nil: the one that stands for the token
 }
 
 // Shape is what a token looks like.
@@ -76,15 +91,35 @@ const (
 )
 
 // placeholder makes up a token. It depends on the seed and the provider only.
-func (p Provider) placeholder(seed []byte) (string, error) {
-	noise, err := hkdf.Key(sha256.New, seed, nil, "moat placeholder "+p.Name, p.Shape.Length)
+func (p Provider) placeholder(seed []byte) (string, error) { return p.Shape.fill(seed, p.Name) }
+
+// fill makes up a text that looks so. It depends on the seed and the name only.
+func (s Shape) fill(seed []byte, name string) (string, error) {
+	noise, err := hkdf.Key(sha256.New, seed, nil, "moat placeholder "+name, s.Length)
 	if err != nil {
 		return "", fmt.Errorf("make a placeholder: %w", err)
 	}
 	for i, b := range noise {
-		noise[i] = p.Shape.Alphabet[int(b)%len(p.Shape.Alphabet)] // not quite even, which is good enough for what is no secret
+		noise[i] = s.Alphabet[int(b)%len(s.Alphabet)] // not quite even, which is good enough for what is no secret
 	}
-	return p.Shape.Prefix + string(noise) + p.Shape.Suffix, nil
+	return s.Prefix + string(noise) + s.Suffix, nil
+}
+
+// Read makes a credential of what somebody typed or piped. Errors do not hold the text.
+func (p Provider) Read(text string) (Credential, error) {
+	if p.Parse != nil {
+		return p.Parse(text)
+	}
+	token, err := ParseToken(text)
+	return Credential{Token: token}, err
+}
+
+// Questions are what to ask a person, a line each.
+func (p Provider) Questions() []string {
+	if len(p.Ask) > 0 {
+		return p.Ask
+	}
+	return []string{p.Title + ": "}
 }
 
 // Check looks at a token that somebody wants to store. An error is certain; doubt is a remark for the person, or empty.
@@ -101,12 +136,25 @@ func (p Provider) Check(token secret.Value) (doubt string, err error) {
 	return "", nil
 }
 
-// inject puts a token into a request by the first rule that fits.
-func (p Provider) inject(token secret.Value, r *http.Request) error {
+// fits is an error for a request to which the credential must not be added.
+func (p Provider) fits(r *http.Request) error {
 	host := strings.ToLower(r.URL.Hostname())
-	if port := r.URL.Port(); r.URL.Scheme != "https" || port != "" && port != "443" || !slices.Contains(p.Hosts, host) {
+	at := func(pattern string) bool {
+		domain, below := strings.CutPrefix(pattern, "*")
+		return pattern == host || below && strings.HasSuffix(host, domain) && len(host) > len(domain)
+	}
+	if port := r.URL.Port(); r.URL.Scheme != "https" || port != "" && port != "443" || !slices.ContainsFunc(p.Hosts, at) {
 		return fmt.Errorf("the grant %s is not for %s://%s", p.Name, r.URL.Scheme, r.URL.Host)
 	}
+	return nil
+}
+
+// inject puts a token into a request by the first rule that fits.
+func (p Provider) inject(token secret.Value, r *http.Request) error {
+	if err := p.fits(r); err != nil {
+		return err
+	}
+	host := strings.ToLower(r.URL.Hostname())
 	for _, rule := range p.Rules {
 		if (len(rule.Hosts) == 0 || slices.Contains(rule.Hosts, host)) && strings.HasPrefix(r.URL.Path, rule.Path) {
 			rule.apply(token, r)
@@ -148,12 +196,16 @@ func without(query string, names []string) string {
 	return strings.Join(kept, "&")
 }
 
-// secrets are the forms in which a token is sent; none of no token.
-func (p Provider) secrets(token secret.Value) []string {
+// secrets are the forms in which a credential is sent; none of no credential.
+func (p Provider) secrets(c Credential) []string {
+	token := c.Token
 	if token.IsZero() {
 		return nil
 	}
 	forms := []string{token.Expose()}
+	if !c.Session.IsZero() {
+		forms = append(forms, c.Session.Expose())
+	}
 	for _, rule := range p.Rules {
 		if strings.Contains(rule.Format, "{basic}") && !slices.Contains(forms, rule.basic(token)) {
 			forms = append(forms, rule.basic(token))

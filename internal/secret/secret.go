@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"io/fs"
 	"regexp"
+	"strings"
 )
 
 var (
@@ -27,7 +28,7 @@ var (
 	// ErrKey says that the key of the store is missing, damaged, or in a keyring that does not give it out.
 	ErrKey = errors.New("the key of the credential store cannot be used")
 	// ErrName says that a name cannot be one in a store.
-	ErrName = errors.New("not a name for a credential: use 1 to 63 of a-z, 0-9, - and _, beginning with a letter or digit")
+	ErrName = errors.New("not a name for a credential: use 1 to 63 of a-z, 0-9, - and _, beginning with a letter or digit; a profile follows an @")
 )
 
 // PermissionError says that others may read or change what is in the store.
@@ -44,9 +45,14 @@ func (e *PermissionError) Error() string {
 	return fmt.Sprintf("others have access to %s (mode %#o); make it private with: %s", e.Path, e.Mode, e.Fix)
 }
 
-// CheckName returns ErrName for what cannot be a name in a store. Names are file names on every system.
+// maxName bounds a name, which becomes that of a file.
+const maxName = 200
+
+// CheckName returns ErrName for what cannot be a name in a store. Names are file names on every system: a word, and up to
+// two more behind an @ each, which may have dots.
 func CheckName(name string) error {
-	if !regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`).MatchString(name) {
+	form := regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}(@[a-z0-9][a-z0-9._-]*){0,2}$`)
+	if !form.MatchString(name) || len(name) > maxName || strings.HasSuffix(name, ".") {
 		return ErrName
 	}
 	return nil

@@ -60,7 +60,7 @@ func egressGrants(grants []grant.Ready) []egress.Grant {
 	var out []egress.Grant
 	for _, g := range grants {
 		out = append(out, egress.Grant{
-			Name: g.Name, Hosts: g.Hosts, Inject: g.Inject, Swap: g.Swap, Placeholders: g.Placeholders, Secrets: g.Secrets,
+			Name: g.Name, Hosts: g.Hosts, Inject: g.Inject, Swap: g.Swap, Placeholders: g.Placeholders, Secrets: g.Secrets, Signs: g.Signs,
 		})
 	}
 	return out

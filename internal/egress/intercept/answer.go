@@ -90,11 +90,9 @@ func (x *exchange) forward(out *http.Request) {
 		return
 	}
 	defer answer.Body.Close()
-	if body, ok := out.Body.(*requestBody); ok {
-		if failed := body.failed.Load(); failed != nil { // this is an answer to half of a request
-			x.unanswered(*failed)
-			return
-		}
+	if failed := x.bodyFailure(); failed != nil { // this is an answer to half of a request
+		x.unanswered(failed)
+		return
 	}
 	x.status = answer.StatusCode
 	switch {
@@ -246,7 +244,7 @@ func (x *exchange) copyHeader(to, from http.Header) {
 // plain is the body of an answer in a form that can be searched.
 func (x *exchange) plain(answer *http.Response) (io.Reader, error) {
 	coding := strings.ToLower(strings.Join(answer.Header["Content-Encoding"], ","))
-	if x.grant == nil || coding == "" || coding == "identity" || answer.ContentLength == 0 || x.r.Method == http.MethodHead {
+	if x.grant == nil || x.grant.Signs || coding == "" || coding == "identity" || answer.ContentLength == 0 || x.r.Method == http.MethodHead {
 		return answer.Body, nil
 	}
 	var body io.Reader

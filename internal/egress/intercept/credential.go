@@ -32,21 +32,14 @@ var errRedirected = errors.New("the request would go to another host")
 
 // loadGrants makes the tables of the grants.
 func (i *Interceptor) loadGrants() {
-	i.grants = make(map[policy.Host]*credential)
+	i.grants, i.below = make(map[policy.Host]*credential), make(map[string]*credential)
 	var marks []string
 	for _, g := range i.config.Grants {
 		c := &credential{Grant: g, marks: scrub.New(g.Placeholders)}
 		i.all = append(i.all, c)
 		marks = append(marks, g.Placeholders...)
 		for _, name := range g.Hosts {
-			host, err := policy.Name(name)
-			if err != nil {
-				i.config.Logger.Error("a grant has an invalid host", "grant", g.Name, "err", err)
-				continue
-			}
-			if _, taken := i.grants[host]; !taken {
-				i.grants[host] = c
-			}
+			i.addHost(name, c)
 		}
 	}
 	i.marks = scrub.New(marks)
@@ -54,6 +47,33 @@ func (i *Interceptor) loadGrants() {
 		c.renew()
 	}
 	i.rebuild()
+}
+
+func (i *Interceptor) addHost(pattern string, c *credential) {
+	name, below := strings.CutPrefix(pattern, "*.")
+	host, err := policy.Name(name)
+	switch {
+	case err != nil:
+		i.config.Logger.Error("a grant has an invalid host", "grant", c.Name, "err", err)
+	case below && i.below[host.Name()] == nil:
+		i.below[host.Name()] = c
+	case !below && i.grants[host] == nil:
+		i.grants[host] = c
+	}
+}
+
+// grantOf is the credential for a host; nil if there is none.
+func (i *Interceptor) grantOf(host policy.Host) *credential {
+	if c := i.grants[host]; c != nil || len(i.below) == 0 {
+		return c
+	}
+	for rest := host.Name(); rest != ""; {
+		_, rest, _ = strings.Cut(rest, ".")
+		if c := i.below[rest]; c != nil {
+			return c
+		}
+	}
+	return nil
 }
 
 // renew asks for the secrets as they are now, and reports whether there are new ones. Former ones are kept for a while:

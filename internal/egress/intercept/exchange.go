@@ -2,6 +2,7 @@ package intercept
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -33,7 +34,8 @@ type exchange struct {
 	id       uint64
 	dialled  atomic.Pointer[bulk]
 	in, out  atomic.Int64
-	sent     *capture // of the request's body
+	body     *requestBody // nil if there is none
+	sent     *capture     // of the request's body
 	received *capture // of the answer's
 	status   int
 	early    early
@@ -85,7 +87,7 @@ func (x *exchange) serve(ctx context.Context) {
 	x.id = x.config.Recorder.Begin(x.rec)
 	if x.grant != nil {
 		if err := x.inject(ctx, out); err != nil {
-			x.fail("the credential "+x.grant.Name+" cannot be used", err)
+			x.withoutCredential(err)
 			return
 		}
 	}
@@ -122,6 +124,37 @@ func (x *exchange) refuse(f *refusal) {
 		x.w.Header().Set(egress.BlockedHeader, f.kind)
 	}
 	x.say(f.status, f.body)
+}
+
+// withoutCredential answers a request that did not get its credential.
+func (x *exchange) withoutCredential(err error) {
+	var unfit interface{ Unfit() string }
+	if !errors.As(err, &unfit) {
+		x.fail("the credential "+x.grant.Name+" cannot be used", err)
+		return
+	}
+	if out := x.bodyFailure(); out != nil {
+		x.unanswered(out)
+		return
+	}
+	reason := x.hidden.Load().String(unfit.Unfit())
+	rule := "grant " + x.grant.Name + ": " + reason
+	x.refuse(&refusal{
+		status: http.StatusForbidden, rule: rule, kind: "credential",
+		body: "moat: refused: the grant " + x.grant.Name + " is not used for this request: " + reason + ".\n",
+		hint: egress.Refusal{Host: x.host, Port: x.port, Rule: rule, Reason: reason},
+	})
+}
+
+// bodyFailure is why the body could not be read, if somebody wanted it.
+func (x *exchange) bodyFailure() error {
+	if x.body == nil {
+		return nil
+	}
+	if failed := x.body.failed.Load(); failed != nil {
+		return *failed
+	}
+	return nil
 }
 
 // fail answers a request that could not be forwarded. The text of the error has no secrets.

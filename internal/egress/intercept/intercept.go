@@ -67,6 +67,7 @@ type Interceptor struct {
 	outside outside
 	patrol  patrol
 	grants  map[policy.Host]*credential
+	below   map[string]*credential // for all names below the key
 	all     []*credential
 	marks   *scrub.Set                // all placeholders
 	secrets atomic.Pointer[scrub.Set] // all secrets as they are now

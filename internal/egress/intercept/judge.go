@@ -31,7 +31,7 @@ func (x *exchange) judge() *refusal {
 		return byPolicy(x, x.decision)
 	}
 	if x.secure() && x.port == 443 {
-		x.grant = x.grants[x.host]
+		x.grant = x.grantOf(x.host)
 	}
 	if x.r.Method == http.MethodTrace && x.grant != nil {
 		return x.malformed(&flaw{http.StatusMethodNotAllowed, "TRACE would send the credential back"})

@@ -39,7 +39,7 @@ func (x *exchange) outgoing(ctx context.Context) (*http.Request, *refusal) {
 		}
 		body.trailer = out.Trailer
 	}
-	out.Body = body
+	out.Body, x.body = body, body
 	return out, nil
 }
 
@@ -62,7 +62,7 @@ func (x *exchange) outgoingHeader() http.Header {
 	if _, ok := to["User-Agent"]; !ok {
 		to["User-Agent"] = []string{""} // net/http would make one up
 	}
-	if x.grant != nil {
+	if x.grant != nil && !x.grant.Signs {
 		plainAnswers(to)
 	}
 	return to
@@ -139,7 +139,7 @@ func (x *exchange) onlyOurs(out *http.Request) {
 	}
 	var removed []string
 	for name, values := range out.Header {
-		if authHeader(name) && !slices.ContainsFunc(values, x.grant.marks.Contains) {
+		if authHeader(name) && !slices.ContainsFunc(values, x.ours(name)) {
 			delete(out.Header, name)
 			removed = append(removed, name)
 		}
@@ -153,12 +153,22 @@ func (x *exchange) onlyOurs(out *http.Request) {
 	}
 }
 
+// ours tells which values of a header are the grant's business.
+func (x *exchange) ours(name string) func(value string) bool {
+	if !x.grant.Signs {
+		return x.grant.marks.Contains
+	}
+	return func(value string) bool {
+		return name == "Authorization" && strings.HasPrefix(value, "AWS") || x.grant.marks.Contains(value)
+	}
+}
+
 func (x *exchange) onlyOurQuery(query string, removed *[]string) string {
 	parts := strings.Split(query, "&")
 	kept := slices.DeleteFunc(parts, func(part string) bool {
 		name, value, _ := strings.Cut(part, "=")
 		plain, err := url.QueryUnescape(name)
-		foreign := err == nil && authParameter(plain) && !x.grant.marks.Contains(value) && !x.grant.marks.Contains(unescaped(value))
+		foreign := err == nil && authParameter(plain) && !(x.grant.Signs && strings.HasPrefix(strings.ToLower(plain), "x-amz-")) && !x.grant.marks.Contains(value) && !x.grant.marks.Contains(unescaped(value))
 		if foreign {
 			*removed = append(*removed, "?"+strings.ToLower(plain))
 		}

@@ -1,0 +1,61 @@
+package grant
+
+import (
+	"fmt"
+	"strings"
+
+	"moat/internal/config"
+)
+
+// Ref names a grant, as people write it: "github", "github:repo,read:org", "github@work".
+type Ref struct {
+	Provider string
+	Scopes   []string // nil: none were written
+	Profile  string   // empty: the usual one
+}
+
+// ParseRef reads what a person or an agent.yaml wrote. Whether there is such a provider is not looked at. Errors are a
+// *[RefError].
+func ParseRef(text string) (Ref, error) {
+	rest, profile, found := cutLast(text, "@")
+	if found && !config.IsProfile(profile) {
+		return Ref{}, &RefError{text, fmt.Sprintf("%q is not the name of a profile: use 1 to 63 of a-z, 0-9, - and _, with a letter or digit first", profile)}
+	}
+	ref := Ref{Profile: profile}
+	list, scoped := "", false
+	if ref.Provider, list, scoped = strings.Cut(rest, ":"); scoped {
+		ref.Scopes = strings.Split(list, ",")
+	}
+	return ref, nil
+}
+
+// Name is how the grant is called in messages and lists, without scopes.
+func (r Ref) Name() string {
+	if r.Profile != "" {
+		return r.Provider + "@" + r.Profile
+	}
+	return r.Provider
+}
+
+// key is the name under which it is stored.
+func (r Ref) key() string { return r.Name() }
+
+// refOf is the reverse of key.
+func refOf(key string) Ref {
+	provider, profile, _ := strings.Cut(key, "@")
+	return Ref{Provider: provider, Profile: profile}
+}
+
+func cutLast(text, sep string) (before, after string, found bool) {
+	if at := strings.LastIndex(text, sep); at >= 0 {
+		return text[:at], text[at+len(sep):], true
+	}
+	return text, "", false
+}
+
+// RefError says that a text does not name a grant.
+type RefError struct{ Text, Reason string }
+
+func (e *RefError) Error() string {
+	return fmt.Sprintf("%q does not name a grant: %s", e.Text, e.Reason)
+}

@@ -1,0 +1,54 @@
+package grant
+
+import (
+	"encoding/json"
+	"errors"
+	"time"
+
+	"moat/internal/secret"
+)
+
+// sealed is a Credential as it is stored; docs/formats.md describes it.
+type sealed struct {
+	Provider  string     `json:"provider"`
+	Profile   string     `json:"profile,omitempty"`
+	Token     string     `json:"token"`
+	Scopes    []string   `json:"scopes"`
+	ExpiresAt *time.Time `json:"expires_at"`
+	CreatedAt time.Time  `json:"created_at"`
+	Source    string     `json:"source"`
+	User      string     `json:"user,omitempty"`
+	Session   string     `json:"session,omitempty"`
+	Region    string     `json:"region,omitempty"`
+}
+
+func (c Credential) marshal() ([]byte, error) {
+	s := sealed{
+		Provider: c.Provider, Profile: c.Profile, Token: c.Token.Expose(), Scopes: append([]string{}, c.Scopes...),
+		CreatedAt: c.CreatedAt.UTC(), Source: c.Source, User: c.User, Session: c.Session.Expose(), Region: c.Region,
+	}
+	if !c.ExpiresAt.IsZero() {
+		end := c.ExpiresAt.UTC()
+		s.ExpiresAt = &end
+	}
+	return json.Marshal(s)
+}
+
+func unmarshal(data []byte) (Credential, error) {
+	var s sealed
+	if json.Unmarshal(data, &s) != nil {
+		return Credential{}, errors.New("its content is not a credential")
+	}
+	token, err := ParseToken(s.Token)
+	if err != nil {
+		return Credential{}, err
+	}
+	c := Credential{
+		Provider: s.Provider, Profile: s.Profile, Token: token, Scopes: s.Scopes, CreatedAt: s.CreatedAt, Source: s.Source,
+		User: s.User, Session: secret.New(s.Session), Region: s.Region,
+	}
+	if s.ExpiresAt != nil {
+		c.ExpiresAt = *s.ExpiresAt
+	}
+	return c, nil
+}
