@@ -24,6 +24,7 @@ func equip(app *cli.App) {
 		}
 		return all
 	}
+	app.FetchImage = supervisor.FetchImage
 	app.Machine = func(home string) []cli.Fact {
 		var out []cli.Fact
 		for _, f := range native.Examine(home) {

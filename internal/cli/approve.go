@@ -266,6 +266,9 @@ func (a asker) asks(agent *config.Agent) []approval.Ask {
 			add("env", v.Name+"="+v.Value)
 		}
 	}
+	if agent.Image != "" {
+		add("image", agent.Image)
+	}
 	if agent.Runtime != "" && agent.Runtime != a.global.Runtime && agent.Runtime != a.runtime {
 		add("runtime", agent.Runtime)
 	}

@@ -19,6 +19,7 @@ env: {HTTP_PROXY: x, PLAIN: y}
 mounts: [/etc:/x, ./inside:/y]
 tools: [/opt/x]
 runtime: docker
+image: debian:12
 limits: {memory: 1g, cpus: 2, pids: 100}
 grants: [github]
 network:

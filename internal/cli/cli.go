@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"moat/internal/config"
+	"moat/internal/plan"
 	"moat/internal/sandbox"
 	"moat/internal/secret"
 )
@@ -44,6 +45,8 @@ type App struct {
 	Machine func(home string) []Fact
 	// Runtimes are all that this system may have.
 	Runtimes func() map[string]sandbox.Runtime
+	// FetchImage makes an image ready for a runtime, from where images are, if it is not there yet.
+	FetchImage func(context.Context, plan.Fetch) (*plan.Image, error)
 	// Keyring keeps the key of the credential store; nil: it is kept in a file.
 	Keyring secret.Keyring
 

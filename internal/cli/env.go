@@ -142,7 +142,20 @@ func (app *App) facts(workspace string, home *run.Home, agent *config.Agent) (pl
 			env[name] = v
 		}
 	}
-	return plan.Facts{TTYEnv: app.ttyEnv(), User: who, Home: userHome, Tools: tools, Env: env, Runtime: app.DefaultRuntime, StdinIs: app.stdin()}, nil
+	return plan.Facts{
+		TTYEnv: app.ttyEnv(), User: who, Home: userHome, Tools: tools, Env: env, ImageEnv: app.imageEnv(), Runtime: app.DefaultRuntime, StdinIs: app.stdin(),
+	}, nil
+}
+
+// imageEnv is what the host's side gives a command in an image, which knows neither the host's paths nor its locales.
+func (app *App) imageEnv() map[string]string {
+	env := map[string]string{"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+	for _, name := range []string{"TZ", "NO_COLOR"} {
+		if v := app.getenv(name); v != "" {
+			env[name] = v
+		}
+	}
+	return env
 }
 
 // ttyEnv describes the person's terminal to a command that gets one.

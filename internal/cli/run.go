@@ -47,6 +47,7 @@ command's code. SIGTERM and SIGHUP detach at once. Interrupted before the comman
 	}
 	f := c.Flags()
 	f.StringVarP(&o.name, "name", "n", "", "`NAME` of the run (default: a made-up one)")
+	f.StringVar(&o.image, "image", "", "run in the OCI image `REF` instead of the host's system directories")
 	f.StringVar(&o.runtime, "runtime", "", "what makes the sandbox: `native`, docker or apple")
 	f.VarPF(&o.interactive, "interactive", "i", "forward standard input").NoOptDefVal = "true"
 	f.VarPF(&o.tty, "tty", "t", "give the command a terminal").NoOptDefVal = "true"
@@ -148,6 +149,14 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 	if err := app.known(p.Runtime); err != nil {
 		return err
 	}
+	if p.Image != "" {
+		if facts.Image, err = app.fetchImage(c.Context(), s, plan.Fetch{Runtime: p.Runtime, Home: home.Path(), Ref: p.Image}); err != nil {
+			return err
+		}
+		if p, env, err = plan.Make(asked, agent, global, facts); err != nil {
+			return imageRunsNothing(p.Image, err)
+		}
+	}
 	app.hintShell(p)
 	keys, err := app.detachKeys(global)
 	if err != nil {
@@ -164,13 +173,18 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 
 // parse checks the flags.
 func (o *runOptions) parse(app *App, c *cobra.Command, path string, command []string) (plan.Asked, error) {
-	asked := plan.Asked{Grants: o.grants, Name: o.name, Image: o.image, Command: command, Interactive: o.interactive.value, TTY: o.tty.value}
+	asked := plan.Asked{Grants: o.grants, Name: o.name, Command: command, Interactive: o.interactive.value, TTY: o.tty.value}
 	var err error
 	if asked.Workspace, err = workspace(path); err != nil {
 		return asked, usageError(c, err)
 	}
 	if asked.Runtime, err = app.runtimeName(o.runtime); err != nil {
 		return asked, usageError(c, err)
+	}
+	if c.Flags().Changed("image") {
+		if asked.Image, err = config.ParseImage(o.image); err != nil {
+			return asked, usageError(c, fmt.Errorf("--image %w", err))
+		}
 	}
 	if c.Flags().Changed("name") {
 		if err := run.CheckName(o.name); err != nil {

@@ -49,6 +49,7 @@ type Agent struct {
 	Mounts      []Mount
 	Tools       Tools
 	Runtime     string // one of the Runtime constants
+	Image       string // valid for [ParseImage]
 	Limits      Limits
 	Network     Network
 	Grants      []string // valid for [ParseGrant], each once

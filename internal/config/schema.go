@@ -16,7 +16,7 @@ func laterKeys(file string) []string {
 	if file == GlobalFile {
 		return []string{"proxy"}
 	}
-	return []string{"claude", "dependencies", "hooks", "image", "ports", "secrets"}
+	return []string{"claude", "dependencies", "hooks", "ports", "secrets"}
 }
 
 func agentSchema() schema[Agent] {
@@ -33,6 +33,7 @@ func agentSchema() schema[Agent] {
 			{"mounts", func(d *decoder, at item, a *Agent) { a.Mounts = d.mounts(at) }},
 			{"tools", func(d *decoder, at item, a *Agent) { a.Tools = d.tools(at) }},
 			{"runtime", func(d *decoder, at item, a *Agent) { a.Runtime = d.runtime(at) }},
+			{"image", func(d *decoder, at item, a *Agent) { readValue(d, at, ParseImage, &a.Image) }},
 			{"limits", func(d *decoder, at item, a *Agent) { readMapping(d, limitsSchema(), at, &a.Limits) }},
 			{"network", func(d *decoder, at item, a *Agent) { a.Network = d.network(at, networkSchema()) }},
 			{"grants", func(d *decoder, at item, a *Agent) { a.Grants = d.grants(at) }},

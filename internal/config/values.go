@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/google/go-containerregistry/pkg/name"
 )
 
 // ErrNotSet is what [ParseEnv] returns for a variable that is to be inherited
@@ -113,6 +115,21 @@ func ParseRuntime(text string) (string, error) {
 		hint = "write docker, which finds Podman too"
 	}
 	return "", badValue(hint, "there is no runtime %s", shorten(text))
+}
+
+// maxImage bounds a reference: 255 bytes of a repository, 128 of a tag, a digest, a registry.
+const maxImage = 512
+
+// ParseImage accepts the name of an OCI image: [registry/]repository[:tag][@digest], and returns it as it is written.
+func ParseImage(text string) (string, error) {
+	const hint = `write a name such as "debian:12" or "ghcr.io/owner/image@sha256:…"`
+	if len(text) > maxImage {
+		return "", badValue("", "the image %s is longer than %d bytes", shorten(text), maxImage)
+	}
+	if _, err := name.ParseReference(text); err != nil {
+		return "", badValue(hint, "%s is not the name of an image", shorten(text))
+	}
+	return text, nil
 }
 
 // ParseStopWindow reads the time in which a second Ctrl+C stops a run, such as

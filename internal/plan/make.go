@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"moat/internal/config"
 	"moat/internal/policy"
@@ -36,6 +37,27 @@ type Facts struct {
 	TTYEnv  map[string]string // and those that it gives only to one with a terminal
 	Runtime string            // used when nobody chose
 	StdinIs Stdin
+
+	Image    *Image            // what the image says that was asked for; nil: nobody has looked yet
+	ImageEnv map[string]string // takes the place of Env in an image
+}
+
+// Fetch asks for an image to be there, for a runtime.
+type Fetch struct {
+	Runtime string
+	Home    string                  // $MOAT_HOME
+	Ref     string                  // valid for [config.ParseImage]
+	Report  func(done, total int64) // is told of progress in bytes, as often as it likes; total grows while more is known
+}
+
+// Image is what an image says that is there.
+type Image struct {
+	Digest     string   // identifies it for the runtime, as sha256:…
+	Env        []string // NAME=value
+	Entrypoint []string
+	Cmd        []string
+	WorkDir    string
+	User       string
 }
 
 // Stdin is what moat's own standard input is.
@@ -64,12 +86,23 @@ func Make(asked Asked, agent *config.Agent, global *config.Global, facts Facts) 
 	if len(command) == 0 {
 		command = agent.Command
 	}
-	if len(command) == 0 {
+	ref := cmp.Or(asked.Image, agent.Image)
+	image := facts.Image
+	if image == nil || ref == "" {
+		image = &Image{}
+	}
+	command = image.command(command)
+	if len(command) == 0 && (ref == "" || facts.Image != nil) {
 		return Plan{}, nil, ErrNoCommand
 	}
 	interactive, tty := terminal(asked, agent.Interactive, facts.StdinIs)
 	host := make(map[string]string)
-	maps.Copy(host, facts.Env)
+	if ref == "" {
+		maps.Copy(host, facts.Env)
+	} else {
+		maps.Copy(host, facts.ImageEnv)
+		maps.Copy(host, image.env())
+	}
 	if tty {
 		maps.Copy(host, facts.TTYEnv)
 	}
@@ -78,9 +111,11 @@ func Make(asked Asked, agent *config.Agent, global *config.Global, facts Facts) 
 		Name:        cmp.Or(asked.Name, agent.Name),
 		Workspace:   asked.Workspace,
 		Runtime:     cmp.Or(asked.Runtime, agent.Runtime, global.Runtime, facts.Runtime),
-		Image:       asked.Image,
+		Image:       ref,
+		ImageDigest: image.Digest,
+		ImageUser:   image.User,
 		Command:     command,
-		WorkDir:     workspaceDir,
+		WorkDir:     cmp.Or(image.WorkDir, workspaceDir),
 		Interactive: interactive,
 		TTY:         tty,
 		Smallest:    tty && global.Terminal.Smallest,
@@ -88,16 +123,38 @@ func Make(asked Asked, agent *config.Agent, global *config.Global, facts Facts) 
 		EnvNames:    slices.Sorted(maps.Keys(env)),
 		User:        facts.User,
 		Mounts:      mounts(asked, agent, facts.Home),
-		Tools:       facts.Tools,
 		Limits:      limits(asked.Limits, agent.Limits, global.Limits),
 		Network:     network(agent, global, facts.Home),
 		Grants:      slices.Concat(agent.Grants, asked.Grants),
+	}
+	if ref == "" {
+		p.Tools = facts.Tools // they are made for the host's libraries
 	}
 	values := make([]string, 0, len(env))
 	for _, name := range p.EnvNames {
 		values = append(values, name+"="+env[name])
 	}
 	return p, values, nil
+}
+
+// command is what runs in the image when that is asked for: as in the OCI image specification ("config.md", Entrypoint and
+// Cmd), what is asked for takes the place of Cmd and is what the entrypoint is given.
+func (i *Image) command(asked []string) []string {
+	if len(asked) == 0 {
+		asked = i.Cmd
+	}
+	return slices.Concat(i.Entrypoint, asked)
+}
+
+// env is the image's environment. A name given twice has its last value, as in every environment that libc reads.
+func (i *Image) env() map[string]string {
+	env := make(map[string]string)
+	for _, v := range i.Env {
+		if name, value, ok := strings.Cut(v, "="); ok && name != "" {
+			env[name] = value
+		}
+	}
+	return env
 }
 
 // terminal decides whether stdin is forwarded and whether there is a terminal: -i implies -t when stdin is one.

@@ -15,10 +15,12 @@ import (
 
 // Plan is everything that was decided about a run before it starts.
 type Plan struct {
-	Name        string          `json:"name"`      // empty: one is made up when the run is created
-	Workspace   string          `json:"workspace"` // host directory, absolute; appears at /workspace
-	Runtime     string          `json:"runtime"`   // native, docker, …
-	Image       string          `json:"image"`     // OCI reference; empty: the host's system directories
+	Name        string          `json:"name"`                   // empty: one is made up when the run is created
+	Workspace   string          `json:"workspace"`              // host directory, absolute; appears at /workspace
+	Runtime     string          `json:"runtime"`                // native, docker, …
+	Image       string          `json:"image"`                  // OCI reference as it was asked for; empty: the host's system directories
+	ImageDigest string          `json:"image_digest,omitempty"` // what Image meant when the run began: that is what runs
+	ImageUser   string          `json:"image_user,omitempty"`   // whom the image wants its command to run as: user[:group], names or numbers; empty: root
 	Command     []string        `json:"command"`
 	WorkDir     string          `json:"work_dir"` // where the command starts, inside
 	Interactive bool            `json:"interactive"`

@@ -73,7 +73,7 @@ type Ref struct {
 type Spec struct {
 	Ref
 	Hostname  string
-	Image     string  // OCI reference; empty: the host's system directories (native only)
+	Image     Image   // whose files the sandbox has; without one: the host's system directories (native only)
 	Workspace string  // host directory that appears at WorkspaceDir
 	Mounts    []Mount // further mounts, in order
 	Tools     []Tool  // directories of the person's own tools (native only)
@@ -107,6 +107,18 @@ type Mount struct {
 type Tool struct {
 	Path string   `json:"path"` // absolute, without links
 	Mask []string `json:"mask,omitempty"`
+}
+
+// Image is where a sandbox's files come from. Its environment, entrypoint and directory are the command's, of which a runtime
+// knows nothing.
+type Image struct {
+	Ref    string // OCI reference as it was asked for; empty: there is no image
+	Digest string // identifies what Ref meant when the run began
+	User   string // whom the image wants its command to run as: user[:group], names or numbers; empty: root
+
+	// Layers are host directories, the lowest first, that together are the sandbox's root. Only for runtimes that stack them
+	// themselves.
+	Layers []string
 }
 
 // User is who the command runs as.

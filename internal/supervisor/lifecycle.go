@@ -178,7 +178,7 @@ func (s *supervisor) spec(secret []byte) sandbox.Spec {
 	return sandbox.Spec{
 		Ref:       s.ref(),
 		Hostname:  cmp.Or(p.Hostname, hostname(rec.Name)),
-		Image:     p.Image,
+		Image:     sandbox.Image{Ref: p.Image, Digest: p.ImageDigest, User: p.ImageUser},
 		Workspace: p.Workspace,
 		Mounts:    p.Mounts,
 		Tools:     p.Tools,

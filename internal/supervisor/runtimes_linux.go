@@ -1,8 +1,10 @@
 package supervisor
 
 import (
+	"context"
 	"fmt"
 
+	"moat/internal/plan"
 	"moat/internal/sandbox"
 	"moat/internal/sandbox/native"
 )
@@ -18,4 +20,9 @@ func NewRuntime(name string) (sandbox.Runtime, error) {
 	default:
 		return nil, fmt.Errorf("there is no runtime %q on this system", name)
 	}
+}
+
+// FetchImage makes an image ready for the runtime that will run it.
+func FetchImage(ctx context.Context, f plan.Fetch) (*plan.Image, error) {
+	return nil, fmt.Errorf("the runtime %s has no images", f.Runtime)
 }

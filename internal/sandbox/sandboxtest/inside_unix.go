@@ -184,7 +184,7 @@ func (s *suite) testInvisible(t *testing.T, b *box) {
 	} {
 		got := try(t, b, "list", dir)
 		for name := range strings.FieldsSeq(strings.TrimPrefix(got, "ok")) {
-			if s.Image == "" && !slices.Contains(allowed, name) {
+			if s.Image.Ref == "" && !slices.Contains(allowed, name) {
 				t.Errorf("%s/%s is visible", dir, name)
 			}
 		}
@@ -193,7 +193,7 @@ func (s *suite) testInvisible(t *testing.T, b *box) {
 
 func (s *suite) testEtc(t *testing.T, b *box) {
 	for _, name := range []string{"shadow", "gshadow", "shadow-", "sudoers", "ssh/ssh_host_ed25519_key", "ssl/private"} {
-		if got := try(t, b, "read", "/etc/"+name); strings.HasPrefix(got, "ok ") && got != "ok " && s.Image == "" {
+		if got := try(t, b, "read", "/etc/"+name); strings.HasPrefix(got, "ok ") && got != "ok " && s.Image.Ref == "" {
 			t.Errorf("/etc/%s can be read", name)
 		}
 	}
@@ -207,7 +207,7 @@ func (s *suite) testEtc(t *testing.T, b *box) {
 }
 
 func (s *suite) testReadOnly(t *testing.T, b *box) {
-	if s.Image != "" {
+	if s.Image.Ref != "" {
 		t.Skip("the system directories of an image are writable copies")
 	}
 	for _, p := range []string{"/x", "/usr/x", "/usr/bin/env", "/etc/x", "/etc/passwd", "/etc/hosts", "/opt/x", "/bin/x", "/lib/x",
@@ -297,7 +297,7 @@ func (s *suite) testLinksOut(t *testing.T, b *box) {
 	for _, link := range []string{"dir-link/file", "file-link"} {
 		wantRefused(t, link, try(t, b, "read", "/workspace/"+link), "ENOENT", "EACCES")
 	}
-	if got := try(t, b, "read", "/workspace/shadow-link"); strings.HasPrefix(got, "ok ") && got != "ok " && s.Image == "" {
+	if got := try(t, b, "read", "/workspace/shadow-link"); strings.HasPrefix(got, "ok ") && got != "ok " && s.Image.Ref == "" {
 		t.Error("/etc/shadow can be read by a link")
 	}
 }

@@ -10,9 +10,9 @@ import (
 
 // Options say what a runtime promises beyond what all do, and what the suite must know about it.
 type Options struct {
-	User  sandbox.User // as whom commands run
-	Image string       // empty: the host's system directories
-	Tools bool         // Spec.Tools works
+	User  sandbox.User  // as whom commands run
+	Image sandbox.Image // without one: the host's system directories
+	Tools bool          // Spec.Tools works
 
 	// SharedKernel: host and sandbox have one kernel, so that the host's tables show what is left.
 	SharedKernel bool
