@@ -47,6 +47,7 @@ type Fetch struct {
 	Runtime string
 	Home    string                  // $MOAT_HOME
 	Ref     string                  // valid for [config.ParseImage]
+	Anew    bool                    // whether or not it is there: Ref may mean something else by now
 	Report  func(done, total int64) // is told of progress in bytes, as often as it likes; total grows while more is known
 }
 
@@ -58,6 +59,7 @@ type Image struct {
 	Cmd        []string
 	WorkDir    string
 	User       string
+	Account    *sandbox.User // who User is, where that is known before the start
 }
 
 // Stdin is what moat's own standard input is.
@@ -101,6 +103,9 @@ func Make(asked Asked, agent *config.Agent, global *config.Global, facts Facts) 
 		maps.Copy(host, facts.Env)
 	} else {
 		maps.Copy(host, facts.ImageEnv)
+		if image.Account != nil {
+			host["HOME"] = image.Account.Home
+		}
 		maps.Copy(host, image.env())
 	}
 	if tty {
@@ -129,6 +134,8 @@ func Make(asked Asked, agent *config.Agent, global *config.Global, facts Facts) 
 	}
 	if ref == "" {
 		p.Tools = facts.Tools // they are made for the host's libraries
+	} else if image.Account != nil {
+		p.User = *image.Account
 	}
 	values := make([]string, 0, len(env))
 	for _, name := range p.EnvNames {

@@ -114,6 +114,7 @@ type Tool struct {
 type Image struct {
 	Ref    string // OCI reference as it was asked for; empty: there is no image
 	Digest string // identifies what Ref meant when the run began
+	Dir    string // where the command starts, made if it is not there; empty: nowhere of the image's
 	User   string // whom the image wants its command to run as: user[:group], names or numbers; empty: root
 
 	// Layers are host directories, the lowest first, that together are the sandbox's root. Only for runtimes that stack them

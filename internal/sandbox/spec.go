@@ -16,7 +16,7 @@ const maxHostname = 64
 
 // Check reports the first thing in s that no runtime can carry out, as an ErrSpec. It looks at s only, not at the machine.
 func (s Spec) Check() error {
-	checks := []func() error{s.checkRef, s.checkNames, s.checkMounts, s.checkTools, s.checkLimits}
+	checks := []func() error{s.checkRef, s.checkNames, s.checkImage, s.checkMounts, s.checkTools, s.checkLimits}
 	for _, check := range checks {
 		if err := check(); err != nil {
 			return fmt.Errorf("%w: %w", ErrSpec, err)
@@ -56,7 +56,25 @@ func (s Spec) checkNames() error {
 	if err := checkPath("home directory", s.User.Home); err != nil {
 		return err
 	}
+	if s.Image.Ref != "" {
+		return nil // nothing is mounted there
+	}
 	return checkTarget("home directory", s.User.Home)
+}
+
+func (s Spec) checkImage() error {
+	if s.Image.Ref == "" {
+		return nil
+	}
+	for _, dir := range s.Image.Layers {
+		if err := checkPath("layer", dir); err != nil {
+			return err
+		}
+	}
+	if s.Image.Dir == "" {
+		return nil
+	}
+	return checkPath("directory of the image", s.Image.Dir)
 }
 
 func (s Spec) checkMounts() error {

@@ -18,6 +18,7 @@ import (
 	"moat/internal/api"
 	"moat/internal/atomicfile"
 	"moat/internal/line"
+	"moat/internal/plan"
 	"moat/internal/run"
 	"moat/internal/sandbox"
 )
@@ -142,7 +143,7 @@ func (s *supervisor) makeSandbox(ctx context.Context) (secret []byte, err error)
 		return err
 	})
 	group.Go(func() error { return s.writeStart(secret) })
-	group.Go(func() error { return s.Runtime.Start(ctx, spec) }) // takes longest; what is last here runs first
+	group.Go(func() error { return s.startSandbox(ctx, spec) }) // takes longest; what is last here runs first
 	return secret, group.Wait()
 }
 
@@ -171,6 +172,20 @@ func (s *supervisor) writeStart(secret []byte) error {
 	return nil
 }
 
+// startSandbox starts the sandbox. Until it has its image mounted, nobody may remove that.
+func (s *supervisor) startSandbox(ctx context.Context, spec sandbox.Spec) error {
+	layers, release, err := imageLayers(ctx, s.home(), s.Folder.Record().Plan)
+	if err != nil {
+		return err
+	}
+	defer release()
+	spec.Image.Layers = layers
+	return s.Runtime.Start(ctx, spec)
+}
+
+// home is $MOAT_HOME.
+func (s *supervisor) home() string { return filepath.Dir(filepath.Dir(s.Folder.Dir())) }
+
 // spec is what the plan asks of the runtime.
 func (s *supervisor) spec(secret []byte) sandbox.Spec {
 	rec := s.Folder.Record()
@@ -178,7 +193,7 @@ func (s *supervisor) spec(secret []byte) sandbox.Spec {
 	return sandbox.Spec{
 		Ref:       s.ref(),
 		Hostname:  cmp.Or(p.Hostname, hostname(rec.Name)),
-		Image:     sandbox.Image{Ref: p.Image, Digest: p.ImageDigest, User: p.ImageUser},
+		Image:     imageOf(p),
 		Workspace: p.Workspace,
 		Mounts:    p.Mounts,
 		Tools:     p.Tools,
@@ -187,8 +202,16 @@ func (s *supervisor) spec(secret []byte) sandbox.Spec {
 		Secret:    secret,
 		Network:   p.Network != nil,
 		TrustFile: s.trust(p),
-		Forbidden: []string{filepath.Dir(filepath.Dir(s.Folder.Dir()))}, // $MOAT_HOME
+		Forbidden: []string{s.home()},
 	}
+}
+
+// imageOf is the plan's, if it has one. The command's directory is made in it.
+func imageOf(p plan.Plan) sandbox.Image {
+	if p.Image == "" {
+		return sandbox.Image{}
+	}
+	return sandbox.Image{Ref: p.Image, Digest: p.ImageDigest, User: p.ImageUser, Dir: p.WorkDir}
 }
 
 // hostname makes a run's name one (RFC 1123, 2.1).

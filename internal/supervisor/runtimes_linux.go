@@ -4,18 +4,21 @@ import (
 	"context"
 	"fmt"
 
+	"moat/internal/image"
 	"moat/internal/plan"
 	"moat/internal/sandbox"
 	"moat/internal/sandbox/native"
 )
 
 // Runtimes are the names of the runtimes that this system may have, best first.
-func Runtimes() []string { return []string{"native"} }
+func Runtimes() []string { return []string{nativeName} }
+
+const nativeName = "native"
 
 // NewRuntime returns the runtime of that name.
 func NewRuntime(name string) (sandbox.Runtime, error) {
 	switch name {
-	case "native":
+	case nativeName:
 		return &native.Runtime{}, nil
 	default:
 		return nil, fmt.Errorf("there is no runtime %q on this system", name)
@@ -24,5 +27,24 @@ func NewRuntime(name string) (sandbox.Runtime, error) {
 
 // FetchImage makes an image ready for the runtime that will run it.
 func FetchImage(ctx context.Context, f plan.Fetch) (*plan.Image, error) {
-	return nil, fmt.Errorf("the runtime %s has no images", f.Runtime)
+	if f.Runtime != nativeName {
+		return nil, fmt.Errorf("the runtime %s has no images", f.Runtime)
+	}
+	i, err := image.Open(f.Home).Fetch(ctx, f.Ref, image.Options{Report: f.Report, Anew: f.Anew})
+	if err != nil {
+		return nil, err
+	}
+	return &plan.Image{
+		Digest: i.Digest, Env: i.Env, Entrypoint: i.Entrypoint, Cmd: i.Cmd, WorkDir: i.Dir, User: i.User,
+		Account: &sandbox.User{UID: i.Account.UID, GID: i.Account.GID, Name: i.Account.Name, Home: i.Account.Home},
+	}, nil
+}
+
+// imageLayers returns the folders that a plan's image consists of, for a runtime that stacks them itself; nil for others. Until
+// release is called nobody removes them.
+func imageLayers(ctx context.Context, home string, p plan.Plan) (layers []string, release func(), err error) {
+	if p.Image == "" || p.Runtime != nativeName {
+		return nil, func() {}, nil
+	}
+	return image.Open(home).Layers(ctx, p.ImageDigest)
 }

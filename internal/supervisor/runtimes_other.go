@@ -3,8 +3,10 @@
 package supervisor
 
 import (
+	"context"
 	"fmt"
 
+	"moat/internal/plan"
 	"moat/internal/sandbox"
 )
 
@@ -14,4 +16,9 @@ func Runtimes() []string { return nil }
 // NewRuntime returns the runtime of that name.
 func NewRuntime(name string) (sandbox.Runtime, error) {
 	return nil, fmt.Errorf("there is no runtime %q on this system", name)
+}
+
+// imageLayers returns the folders that a plan's image consists of, for a runtime that stacks them itself: none here does.
+func imageLayers(context.Context, string, plan.Plan) (layers []string, release func(), err error) {
+	return nil, func() {}, nil
 }

@@ -38,11 +38,12 @@ var errProbed = errors.New("sandboxes can be made here")
 type Boot struct {
 	Spec      sandbox.Spec `json:"spec"`
 	Workspace source       `json:"workspace"`
-	Mounts    []source     `json:"mounts,omitempty"`  // of Spec.Mounts
-	Tools     []source     `json:"tools,omitempty"`   // of Spec.Tools
-	Kept      []int        `json:"kept,omitempty"`    // further descriptors that the second image inherits
-	Probe     bool         `json:"probe,omitempty"`   // try what a sandbox needs and nothing else
-	Entered   bool         `json:"entered,omitempty"` // the wall stands; this is the locked second image
+	Mounts    []source     `json:"mounts,omitempty"`   // of Spec.Mounts
+	Tools     []source     `json:"tools,omitempty"`    // of Spec.Tools
+	Kept      []int        `json:"kept,omitempty"`     // further descriptors that the second image inherits
+	Ordinary  bool         `json:"ordinary,omitempty"` // an ordinary user made this; it cannot leave its groups
+	Probe     bool         `json:"probe,omitempty"`    // try what a sandbox needs and nothing else
+	Entered   bool         `json:"entered,omitempty"`  // the wall stands; this is the locked second image
 
 	// Door opens what the sandbox has of a network, and returns the descriptors that the second image inherits. Enter
 	// calls it, if it is not nil, while it builds. It must not need files.
@@ -221,7 +222,7 @@ func raiseLoopback() error {
 // other end is not touched, so its closing still means what it means.
 func (b *Boot) announce() error {
 	next := Boot{Entered: true, Spec: b.Spec, Kept: b.Kept}
-	next.Spec.Tools, next.Spec.Mounts, next.Spec.Forbidden = nil, nil, nil
+	next.Spec.Tools, next.Spec.Mounts, next.Spec.Forbidden, next.Spec.Image.Layers = nil, nil, nil, nil
 	msg, err := json.Marshal(next)
 	if err != nil {
 		return err

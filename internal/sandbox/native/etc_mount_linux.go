@@ -22,7 +22,11 @@ const hostEtc = "/etc"
 // which can only replace what is there.
 func (b *Boot) makeEtc(t tree) error {
 	files, masks := etcFiles(b.Spec), b.late.etcMasks
-	if err := addTrust(files, b.Spec.TrustFile); err != nil {
+	has := func(place string) bool {
+		fi, err := os.Stat(filepath.Join(hostEtc, place))
+		return err == nil && fi.Mode().IsRegular()
+	}
+	if err := addTrust(files, b.Spec.TrustFile, has); err != nil {
 		return err
 	}
 	masks = slices.DeleteFunc(masks, func(name string) bool { return files[name] != nil }) // ours are shown instead
@@ -41,7 +45,9 @@ func (b *Boot) makeEtc(t tree) error {
 
 // addTrust puts the roots that the sandbox trusts where programs look for them: the places of Debian and its relatives,
 // of Red Hat's and of SUSE's, and one that is the same everywhere.
-func addTrust(files map[string][]byte, bundle string) error {
+//
+// has tells whether a place is there; the first is made where it is not.
+func addTrust(files map[string][]byte, bundle string, has func(place string) bool) error {
 	if bundle == "" {
 		return nil
 	}
@@ -55,7 +61,7 @@ func addTrust(files map[string][]byte, bundle string) error {
 	}
 	files["moat/roots.pem"], files["moat/root.pem"] = roots, root
 	for _, place := range []string{"ssl/certs/ca-certificates.crt", "pki/tls/certs/ca-bundle.crt", "ssl/ca-bundle.pem", "ssl/cert.pem"} {
-		if fi, err := os.Stat(filepath.Join(hostEtc, place)); err == nil && fi.Mode().IsRegular() || place == "ssl/certs/ca-certificates.crt" {
+		if has(place) || place == "ssl/certs/ca-certificates.crt" {
 			files[place] = roots
 		}
 	}

@@ -30,6 +30,9 @@ type landRule struct {
 // landRules is what the second wall allows: to read what is visible, and to write where the first wall, the mounts, has
 // something to write to.
 func (b *Boot) landRules() []landRule {
+	if hasImage(b.Spec) { // all of it is the sandbox's own but what is mounted read-only
+		return []landRule{{"/", landRead | landWrite | landMake}, {"/dev", landDevice}}
+	}
 	rules := []landRule{
 		{"/", landRead},
 		{"/proc", landWrite},

@@ -51,7 +51,7 @@ func emptyBoundingSet() error {
 // becomeUser changes to the user of the sandbox where that is not who we are: only root can start it as somebody else.
 func (b *Boot) becomeUser() error {
 	u := b.Spec.User
-	if unix.Getuid() == u.UID && unix.Getgid() == u.GID && unix.Getuid() != 0 {
+	if b.Ordinary && unix.Getuid() == u.UID && unix.Getgid() == u.GID {
 		return nil
 	}
 	// Raw calls on purpose: Go's would change all threads, and all that counts is the one that executes.

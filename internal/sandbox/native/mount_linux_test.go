@@ -63,7 +63,7 @@ func TestEtcWithoutOverlay(t *testing.T) {
 	must(t, err)
 	made := map[string][]byte{"hosts": []byte("ours\n"), "not-on-the-host": []byte("ours\n")}
 	must(t, b.coverEtc(at, layer, made, []string{"passwd", "ssl", "not-there"}))
-	must(t, b.sealScratch())
+	must(t, b.sealScratch(tree{}))
 	for name, want := range map[string]string{"hosts": "ours\n", "passwd": ""} {
 		got, err := os.ReadFile(filepath.Join(root, "etc", name))
 		if err != nil || string(got) != want {

@@ -25,7 +25,11 @@ func (b *Boot) buildRoot() error {
 		return fmt.Errorf("scratch directory: %w", err)
 	}
 	root := filepath.Join(b.scratch, "root")
-	if err := unix.Mount("tmpfs", root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=1m"); err != nil {
+	mount, steps := mountEmpty, b.hostSteps()
+	if hasImage(b.Spec) {
+		mount, steps = b.mountImage, b.imageSteps()
+	}
+	if err := mount(root); err != nil {
 		return fmt.Errorf("mount the root: %w", err)
 	}
 	t, err := openTree(root)
@@ -33,23 +37,7 @@ func (b *Boot) buildRoot() error {
 		return err
 	}
 	defer unix.Close(t.root)
-	for _, step := range []struct {
-		name string
-		do   func(tree) error
-	}{
-		{"system directories", showSystem},
-		{"usual directories", b.makeUsual},
-		{"/proc", b.makeProc},
-		{"/dev", b.makeDev},
-		{"private directories", b.makePrivate},
-		{"tools", b.showTools},
-		{"workspace", b.showWorkspace},
-		{"mounts", b.showMounts},
-		{"what is known late", func(tree) (err error) { b.late, err = readLate(); return err }},
-		{"/etc", b.makeEtc},
-		{"scratch directory", func(tree) error { return b.sealScratch() }},
-		{"the door", func(tree) error { return <-b.door }},
-	} {
+	for _, step := range steps {
 		if err := step.do(t); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
@@ -58,7 +46,58 @@ func (b *Boot) buildRoot() error {
 	if b.again, err = unix.Open(procFD(bootFD), unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0); err != nil {
 		return fmt.Errorf("open the boot pipe: %w", err)
 	}
-	return leaveHost(t)
+	return leaveHost(t, !hasImage(b.Spec))
+}
+
+// step is a part of building the root.
+type step struct {
+	name string
+	do   func(tree) error
+}
+
+// hostSteps make a root of the host's system directories.
+func (b *Boot) hostSteps() []step {
+	return []step{
+		{"system directories", showSystem},
+		{"usual directories", b.makeUsual},
+		{"/proc", b.makeProc},
+		{"/dev", b.makeDev},
+		{"private directories", b.makePrivate},
+		{"tools", b.showTools},
+		{"workspace", b.showWorkspace},
+		{"mounts", b.showMounts},
+		{"what is known late", b.awaitLate},
+		{"/etc", b.makeEtc},
+		{"scratch directory", b.sealScratch},
+		{"the door", b.awaitDoor},
+	}
+}
+
+// imageSteps make a root of an image.
+func (b *Boot) imageSteps() []step {
+	return []step{
+		{"the image's files", b.furnish},
+		{"/proc", b.makeProc},
+		{"/dev", b.makeDev},
+		{"workspace", b.showWorkspace},
+		{"mounts", b.showMounts},
+		{"what is known late", b.awaitLate},
+		{"what is trusted", b.trustInImage},
+		{"scratch directory", b.sealScratch},
+		{"the door", b.awaitDoor},
+	}
+}
+
+func (b *Boot) awaitLate(tree) (err error) {
+	b.late, err = readLate()
+	return err
+}
+
+func (b *Boot) awaitDoor(tree) error { return <-b.door }
+
+// mountEmpty mounts a root in which there is nothing.
+func mountEmpty(root string) error {
+	return unix.Mount("tmpfs", root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=1m")
 }
 
 // makeScratch mounts a small file system for the new root's mountpoint and for what is mounted inside it from nowhere
@@ -84,12 +123,12 @@ const (
 )
 
 // sealScratch makes it read-only wherever it is mounted.
-func (b *Boot) sealScratch() error {
+func (b *Boot) sealScratch(tree) error {
 	return unix.Mount("", b.scratch, "", unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "")
 }
 
-// leaveHost makes t the root and forgets the old one (pivot_root(2), "pivot_root(".", ".")").
-func leaveHost(t tree) error {
+// leaveHost makes t the root and forgets the old one (pivot_root(2), "pivot_root(".", ".")"). The new one is read-only if seal.
+func leaveHost(t tree, seal bool) error {
 	if err := unix.Fchdir(t.root); err != nil {
 		return err
 	}
@@ -101,6 +140,9 @@ func leaveHost(t tree) error {
 	}
 	if err := unix.Chdir("/"); err != nil {
 		return err
+	}
+	if !seal {
+		return nil
 	}
 	// The empty directories are not for writing: what the sandbox writes belongs on a disk, not in memory.
 	now, err := openTree("/")

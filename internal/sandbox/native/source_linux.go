@@ -21,7 +21,10 @@ type source struct {
 
 // newBoot looks at everything on the host that spec wants to be seen.
 func newBoot(spec sandbox.Spec) (Boot, error) {
-	b := Boot{Spec: spec}
+	b := Boot{Spec: spec, Ordinary: os.Geteuid() != 0}
+	if hasImage(spec) && spec.Image.Layers == nil {
+		return b, fmt.Errorf("%w: the image %s is not in moat's home", sandbox.ErrSpec, spec.Image.Ref)
+	}
 	look := func(what, path string) (source, error) {
 		s, err := newSource(path)
 		if err == nil {

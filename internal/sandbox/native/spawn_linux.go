@@ -42,8 +42,11 @@ func (r *Runtime) start(ctx context.Context, spec sandbox.Spec) error {
 	}
 	masks := make(chan foundMasks, 1) // if we fail before it is used, nobody waits for it
 	go func() {
-		found, err := etcMasks(hostEtc)
-		masks <- foundMasks{found, err}
+		var m foundMasks
+		if !hasImage(spec) {
+			m.masks, m.err = etcMasks(hostEtc)
+		}
+		masks <- m
 	}()
 	if err := makeDirs(spec); err != nil {
 		return fmt.Errorf("make folders: %w", err)
@@ -95,7 +98,7 @@ func (rec *record) enroll(spec sandbox.Spec, ready groups, c *child) (fallback, 
 		return fallback{}, err
 	}
 	rec.Report = ready.hold(c.members, c.process.Pid)
-	rest := fallBack(limitsOf(spec), &rec.Report, os.Geteuid() == 0 && spec.User.UID == 0)
+	rest := fallBack(limitsOf(spec), &rec.Report, os.Geteuid() == 0 && (spec.User.UID == 0 || hasImage(spec)))
 	return rest, writeRecord(spec.Ref, *rec)
 }
 
@@ -110,30 +113,7 @@ func limitsOf(spec sandbox.Spec) sandbox.Limits {
 
 // makeDirs makes Ref.Dir and what belongs in it.
 func makeDirs(spec sandbox.Spec) error {
-	dirs := []struct {
-		name  string
-		mode  os.FileMode
-		owned bool // by the user inside
-	}{
-		{"", 0o700, false},
-		{rootDir, 0o700, false},
-		{homeDir, 0o700, true},
-		{tmpDir, 0o777 | os.ModeSticky, false},
-		{varTmpDir, 0o777 | os.ModeSticky, false},
-		{layersDir, 0o755, false},
-		{layersDir + "/" + homeDir, 0o755, false},
-		{layersDir + "/" + tmpDir, 0o755, false},
-		{layersDir + "/" + varTmpDir, 0o755, false},
-	}
-	for i := range spec.Tools {
-		layer := layersDir + "/" + strconv.Itoa(i)
-		dirs = append(dirs, []struct {
-			name  string
-			mode  os.FileMode
-			owned bool
-		}{{layer, 0o755, false}, {layer + "/upper", 0o755, true}, {layer + "/work", 0o755, false}}...)
-	}
-	for _, d := range dirs {
+	for _, d := range foldersOf(spec) {
 		path := filepath.Join(spec.Dir, d.name)
 		err := os.Mkdir(path, 0o700)
 		if errors.Is(err, fs.ErrExist) {
@@ -145,13 +125,43 @@ func makeDirs(spec sandbox.Spec) error {
 		if err := os.Chmod(path, d.mode); err != nil { // whatever the umask is
 			return err
 		}
-		if d.owned && spec.User.UID != os.Geteuid() {
+		if d.owned && spec.User.UID != os.Geteuid() && !hasImage(spec) {
 			if err := os.Lchown(path, spec.User.UID, spec.User.GID); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// folder is a directory in Ref.Dir.
+type folder struct {
+	name  string
+	mode  os.FileMode
+	owned bool // by the user inside; with an image that is ourselves, whatever we are called there
+}
+
+// foldersOf lists what belongs in Ref.Dir, and itself.
+func foldersOf(spec sandbox.Spec) []folder {
+	dirs := []folder{{"", 0o700, false}, {rootDir, 0o700, false}, {layersDir, 0o755, false}}
+	layer := func(name string) []folder {
+		return []folder{{layersDir + "/" + name, 0o755, false}, {layersDir + "/" + name + "/upper", 0o755, true}, {layersDir + "/" + name + "/work", 0o755, false}}
+	}
+	if hasImage(spec) {
+		return append(append(dirs, layer(rootLayer)...), folder{homeDir, 0o700, true}, folder{layersDir + "/" + homeDir, 0o755, false})
+	}
+	dirs = append(dirs, []folder{
+		{homeDir, 0o700, true},
+		{tmpDir, 0o777 | os.ModeSticky, false},
+		{varTmpDir, 0o777 | os.ModeSticky, false},
+		{layersDir + "/" + homeDir, 0o755, false},
+		{layersDir + "/" + tmpDir, 0o755, false},
+		{layersDir + "/" + varTmpDir, 0o755, false},
+	}...)
+	for i := range spec.Tools {
+		dirs = append(dirs, layer(strconv.Itoa(i))...)
+	}
+	return dirs
 }
 
 // clone starts "Exe guest" as PID 1 of new namespaces. It waits there for its Boot.
@@ -185,7 +195,7 @@ func (r *Runtime) clone(spec sandbox.Spec, listener *os.File, into groups) (*chi
 		return nil, errors.Join(err, bootW.Close())
 	}
 	opened = append(opened, theirs)
-	attr, err := sysProcAttr()
+	attr, err := sysProcAttr(spec)
 	if err == nil {
 		c := &child{lifeline: bootW, status: status, ended: make(chan struct{})}
 		c.members, err = into.bear(func(group *os.File) (err error) {
@@ -218,16 +228,20 @@ func socketPair() (ours, theirs *os.File, err error) {
 }
 
 // sysProcAttr maps ids so that files keep the owners that they have outside: for root all that we have ourselves,
-// for others their own only (user_namespaces(7)).
-func sysProcAttr() (*syscall.SysProcAttr, error) {
+// for others their own only (user_namespaces(7)). With an image, whose files all belong to us, we are mapped to its user.
+func sysProcAttr(spec sandbox.Spec) (*syscall.SysProcAttr, error) {
 	attr := &syscall.SysProcAttr{Cloneflags: namespaces, Setsid: true}
 	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
 		attr.AmbientCaps = append(attr.AmbientCaps, c) // kept over the execution of Exe, given up by Boot.Enter
 	}
-	if uid := os.Geteuid(); uid != 0 {
-		gid := os.Getegid()
-		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
-		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}
+	if uid, gid := os.Geteuid(), os.Getegid(); uid != 0 || hasImage(spec) {
+		inside := sandbox.User{UID: uid, GID: gid}
+		if hasImage(spec) {
+			inside = spec.User
+		}
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: inside.UID, HostID: uid, Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: inside.GID, HostID: gid, Size: 1}}
+		attr.GidMappingsEnableSetgroups = uid == 0
 		return attr, nil
 	}
 	var err error

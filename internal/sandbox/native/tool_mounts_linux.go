@@ -51,6 +51,16 @@ func (t tree) showTool(fd int, p, layer string) error {
 // overlay mounts the directory that lower refers to at p such that changes go to the host directory upper. work is an
 // empty directory beside it, for the kernel.
 func (t tree) overlay(p string, lower int, upper, work string) error {
+	fd, err := t.reach(p, true)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return overlayAt(fd, lower, upper, work)
+}
+
+// overlayAt is overlay for a directory that target refers to.
+func overlayAt(target, lower int, upper, work string) error {
 	var fds [2]int
 	for i, dir := range []string{upper, work} {
 		fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -63,7 +73,10 @@ func (t tree) overlay(p string, lower int, upper, work string) error {
 	// Descriptors need no escaping and keep host paths out of the mount table. userxattr is what an ordinary user
 	// may use and what root in a user namespace must (overlayfs documentation, Linux 5.11).
 	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,userxattr", procFD(lower), procFD(fds[0]), procFD(fds[1]))
-	return t.mount(p, "overlay", unix.MS_NOSUID|unix.MS_NODEV, options)
+	if err := unix.Mount("overlay", procFD(target), "overlay", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
+		return &fs.PathError{Op: "mount overlay", Path: pathOf(target), Err: err}
+	}
+	return nil
 }
 
 // mask covers name in the directory top, links followed as long as they stay in it. What is not there, or behind a
