@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -27,7 +28,7 @@ func main() {
 	args := os.Args[2:]
 	verbs := map[string]func([]string) any{
 		"wait": wait, "calls": calls, "call": oneCall, "fds": openFiles, "walk": walk, "try": try, "killall": killAll,
-		"bomb": bomb, "eat": eat, "burn": burn, "connect": connect, "listen": listen, "pty": pty, "ids": ids,
+		"bomb": bomb, "eat": eat, "burn": burn, "connect": connect, "knock": knock, "listen": listen, "pty": pty, "ids": ids,
 		"files": files,
 	}
 	verb, ok := verbs[os.Args[1]]
@@ -206,6 +207,20 @@ func connect(args []string) any {
 		_, err = c.Write([]byte("x"))
 	}
 	return name(err)
+}
+
+// knock tries to get out and returns what it is told there.
+func knock(args []string) any {
+	d := net.Dialer{Timeout: 20 * time.Second}
+	c, err := d.Dial("tcp", args[0])
+	if err != nil {
+		return name(err)
+	}
+	told, err := io.ReadAll(c)
+	if err != nil {
+		return name(err)
+	}
+	return string(told)
 }
 
 // listen serves one connection on loopback and reports whether a byte came through.
