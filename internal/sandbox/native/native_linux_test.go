@@ -72,6 +72,20 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+// TestConformanceWithImage runs the suite in an image in which there is nothing, as a user of the image.
+func TestConformanceWithImage(t *testing.T) {
+	leak(t)
+	layer := t.TempDir()
+	sandboxtest.Run(t, func(testing.TB) sandbox.Runtime { return newRuntime() }, sandboxtest.Options{
+		User:         sandbox.User{UID: 1234, GID: 4321, Name: "agent", Home: "/home/agent"},
+		Image:        sandbox.Image{Ref: "nothing", Layers: []string{layer}},
+		SharedKernel: true,
+		Landlock:     native.LandlockABI() >= 2,
+		Probe:        filepath.Join(os.Getenv(programsEnv), "probe"),
+		Leftovers:    leftoverGroups,
+	})
+}
+
 // leak opens a descriptor that programs inherit, as a careless parent of moat might.
 func leak(t *testing.T) {
 	t.Helper()
@@ -111,7 +125,7 @@ func TestConformanceAsOrdinaryUser(t *testing.T) {
 	if err := copyFile("/proc/self/exe", exe); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-test.run=^(TestConformance|TestRemoveAll)$", "-test.timeout=5m"}
+	args := []string{"-test.run=^(TestConformance|TestConformanceWithImage|TestRemoveAll)$", "-test.timeout=5m"}
 	if testing.Verbose() {
 		args = append(args, "-test.v")
 	}
