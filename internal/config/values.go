@@ -126,7 +126,7 @@ func ParseImage(text string) (string, error) {
 	if len(text) > maxImage {
 		return "", badValue("", "the image %s is longer than %d bytes", shorten(text), maxImage)
 	}
-	if _, err := name.ParseReference(text); err != nil {
+	if _, err := name.ParseReference(text); err != nil || text[0] == '.' { // a folder is no registry
 		return "", badValue(hint, "%s is not the name of an image", shorten(text))
 	}
 	return text, nil

@@ -146,6 +146,22 @@ func TestParseRuntime(t *testing.T) {
 	}
 }
 
+func TestParseImage(t *testing.T) {
+	for _, text := range []string{
+		"debian", "debian:12", "library/debian", "ghcr.io/a/b_c.d-e/f:v1.2", "localhost:5000/x", "[::1]:5000/x",
+		"x@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+	} {
+		if got, err := ParseImage(text); err != nil || got != text {
+			t.Errorf("ParseImage(%q) = %q, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "Debian", "a b", "x:", "x@sha256:12", "x\n", "../x", "https://ghcr.io/x", strings.Repeat("x", 600)} {
+		if got, err := ParseImage(text); err == nil {
+			t.Errorf("ParseImage(%q) = %q", text, got)
+		}
+	}
+}
+
 func TestResolvePath(t *testing.T) {
 	for path, want := range map[string]string{
 		"a": "/base/a", "../a": "/a", ".": "/base", "~/a": "/home/x/a", "/a/../b": "/b", "~": "/base/~", "./~/a": "/base/~/a",
