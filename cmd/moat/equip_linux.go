@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"os"
 
 	"moat/internal/cli"
+	"moat/internal/image"
 	"moat/internal/sandbox"
 	"moat/internal/sandbox/native"
 	"moat/internal/supervisor"
@@ -25,6 +27,9 @@ func equip(app *cli.App) {
 		return all
 	}
 	app.FetchImage = supervisor.FetchImage
+	app.CleanImages = func(ctx context.Context, home string, c image.Cleaning) (image.Cleaned, error) {
+		return image.Open(home).Clean(ctx, c)
+	}
 	app.Machine = func(home string) []cli.Fact {
 		var out []cli.Fact
 		for _, f := range native.Examine(home) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,8 @@ import (
 type jobs struct {
 	byName map[string]*job
 	locks  map[string]*os.File
+
+	registry *httptest.Server
 }
 
 type jobsKey struct{}

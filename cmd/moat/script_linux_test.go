@@ -31,6 +31,8 @@ import (
 //	settled                   wait until no run has a supervisor
 //	json PATH VALUE           stdout is JSON that has VALUE, as JSON, at a path such as 0.command.1; . is all of it
 //	fields PATH NAMES         the object there has exactly these fields, in this order
+//	registry, registry off    start a registry of images at $REGISTRY, end it
+//	push NAME CONFIG FOLDER…  make an image of folders and a configuration, and push it
 //	hold FILE, release FILE   take and give back the lock that moat takes on a file
 //
 // "< FILE" at the end of a command line is its standard input, and "<< TEXT" a pipe with that text and a newline. Without
@@ -145,6 +147,7 @@ func runScripts(t *testing.T, bin, scripts string) {
 			"start": doStart, "terminal": doTerminal, "sees": doSees, "begun": doBegun, "settled": doSettled, "send": doSend, "type": doType, "hangup": doHangup, "ends": doEnds,
 			"json": doJSON, "fields": doFields,
 			"hold": doHold, "release": doRelease,
+			"registry": doRegistry, "push": doPush,
 		},
 	})
 }

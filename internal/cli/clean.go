@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"moat/internal/image"
 	"moat/internal/run"
 )
 
@@ -18,9 +21,9 @@ func (app *App) cleanCommand() *cobra.Command {
 	var o cleanOptions
 	c := &cobra.Command{
 		Use:   "clean [-f] [--dry-run] [--older-than DURATION]",
-		Short: "Remove runs that have ended, and leftovers",
-		Long: `Remove every run that has ended, and what interrupted commands left behind. Without -f it asks first; where it cannot
-ask it only says what it would remove.`,
+		Short: "Remove runs that have ended, images that no run uses, and leftovers",
+		Long: `Remove every run that has ended, every image that no run uses, and what interrupted commands left behind. Without -f it asks
+first; where it cannot ask it only says what it would remove.`,
 		Example: `  moat clean --dry-run
   moat clean -f --older-than 168h`,
 		Args: noArgs,
@@ -28,7 +31,7 @@ ask it only says what it would remove.`,
 	}
 	c.Flags().BoolVarP(&o.force, "force", "f", false, "do not ask")
 	c.Flags().BoolVar(&o.dryRun, "dry-run", false, "only say what would be removed")
-	c.Flags().StringVar(&o.olderThan, "older-than", "0s", "only runs that ended longer ago than `DURATION`")
+	c.Flags().StringVar(&o.olderThan, "older-than", "0s", "only runs that ended, and images that were used, longer ago than `DURATION`")
 	return c
 }
 
@@ -54,19 +57,19 @@ func (app *App) clean(c *cobra.Command, o cleanOptions) error {
 	for _, p := range list.Problems {
 		app.say("left alone: %s", plain(p.Err.Error()))
 	}
+	cleaning := image.Cleaning{Before: time.Now().Add(-age), InUse: func() ([]string, error) { return imagesInUse(home) }, DryRun: true}
 	if !o.force || o.dryRun {
+		images, err := app.cleanImages(c.Context(), home, cleaning)
+		if err != nil {
+			return err
+		}
 		for _, e := range ended {
 			fmt.Fprintf(app.Out, "%s  %s  %s\n", e.ID, e.Name, stateText(e.Record))
 		}
-	}
-	if o.dryRun {
-		if len(ended) == 0 {
-			app.say("no run has ended")
+		for _, i := range images.Images {
+			fmt.Fprintf(app.Out, "image  %s  %s\n", visible(i.Ref), sizeText(i.Bytes))
 		}
-		return nil
-	}
-	if !o.force && len(ended) > 0 {
-		if err := app.confirm(fmt.Sprintf("Remove %s?", count(len(ended), "run")), "-f"); err != nil {
+		if err := app.mayClean(o, len(ended), len(images.Images)); err != nil || o.dryRun {
 			return err
 		}
 	}
@@ -79,8 +82,74 @@ func (app *App) clean(c *cobra.Command, o cleanOptions) error {
 	if err != nil {
 		return fmt.Errorf("remove leftovers: %w", err)
 	}
-	app.say("removed %s and %s", count(len(ended), "run"), count(len(swept), "leftover"))
+	cleaning.DryRun = false
+	images, err := app.cleanImages(c.Context(), home, cleaning)
+	if err != nil {
+		return err
+	}
+	what := count(len(ended), "run")
+	if n := len(images.Images); n > 0 || images.Layers > 0 {
+		what += fmt.Sprintf(", %s (%s)", count(n, "image"), sizeText(images.Bytes))
+	}
+	app.say("removed %s and %s", what, count(len(swept)+images.Leftovers, "leftover"))
 	return nil
+}
+
+// mayClean asks whether so many runs and images may be removed, if there are any and nobody has said so.
+func (app *App) mayClean(o cleanOptions, runs, images int) error {
+	what := count(runs, "run")
+	switch {
+	case o.dryRun && runs == 0:
+		app.say("no run has ended")
+		return nil
+	case o.dryRun || runs+images == 0:
+		return nil
+	case runs == 0:
+		what = count(images, "image")
+	case images > 0:
+		what += " and " + count(images, "image")
+	}
+	return app.confirm(fmt.Sprintf("Remove %s?", what), "-f")
+}
+
+// cleanImages removes, or finds, images that no run uses.
+func (app *App) cleanImages(ctx context.Context, home *run.Home, c image.Cleaning) (image.Cleaned, error) {
+	if app.CleanImages == nil {
+		return image.Cleaned{}, nil
+	}
+	images, err := app.CleanImages(ctx, home.Path(), c)
+	var unreadable *unreadableError
+	if errors.As(err, &unreadable) {
+		app.say("images are left alone: %v", err)
+		return image.Cleaned{}, nil
+	}
+	if images.Busy {
+		app.say("images are left alone: some are being pulled or started")
+	}
+	return images, err
+}
+
+// unreadableError says that it is not known what a run uses.
+type unreadableError struct{ problem run.Problem }
+
+func (e *unreadableError) Error() string {
+	return fmt.Sprintf("it is not known what %s uses: %v", e.problem.ID, e.problem.Err)
+}
+
+// imagesInUse are the digests of the images of runs that may live.
+func imagesInUse(home *run.Home) ([]string, error) {
+	list, err := home.List(false)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range list.Problems {
+		return nil, &unreadableError{p}
+	}
+	var digests []string
+	for _, e := range list.Runs {
+		digests = append(digests, e.Plan.ImageDigest)
+	}
+	return digests, nil
 }
 
 // count is a number of things: "1 run", "2 runs".

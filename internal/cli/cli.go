@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"moat/internal/config"
+	"moat/internal/image"
 	"moat/internal/plan"
 	"moat/internal/sandbox"
 	"moat/internal/secret"
@@ -47,6 +48,8 @@ type App struct {
 	Runtimes func() map[string]sandbox.Runtime
 	// FetchImage makes an image ready for a runtime, from where images are, if it is not there yet.
 	FetchImage func(context.Context, plan.Fetch) (*plan.Image, error)
+	// CleanImages removes images that nothing needs; nil: this system keeps none.
+	CleanImages func(ctx context.Context, home string, c image.Cleaning) (image.Cleaned, error)
 	// Keyring keeps the key of the credential store; nil: it is kept in a file.
 	Keyring secret.Keyring
 

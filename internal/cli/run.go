@@ -24,6 +24,7 @@ type runOptions struct {
 	name, runtime, image string
 	interactive, tty     optionalBool
 	detach, dryRun       bool
+	rebuild              bool
 	approve              bool
 	env, mounts, grants  []string
 	memory, cpus, pids   string
@@ -51,6 +52,7 @@ command's code. SIGTERM and SIGHUP detach at once. Interrupted before the comman
 	f.StringVar(&o.runtime, "runtime", "", "what makes the sandbox: `native`, docker or apple")
 	f.VarPF(&o.interactive, "interactive", "i", "forward standard input").NoOptDefVal = "true"
 	f.VarPF(&o.tty, "tty", "t", "give the command a terminal").NoOptDefVal = "true"
+	f.BoolVar(&o.rebuild, "rebuild", false, "get the image anew, though it is there")
 	f.BoolVarP(&o.detach, "detach", "d", false, "start it, print its id and return")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the plan and do nothing")
 	f.BoolVar(&o.approve, "approve", false, "accept what agent.yaml asks for (see moat approve)")
@@ -150,11 +152,12 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 		return err
 	}
 	if p.Image != "" {
-		if facts.Image, err = app.fetchImage(c.Context(), s, plan.Fetch{Runtime: p.Runtime, Home: home.Path(), Ref: p.Image}); err != nil {
+		if facts.Image, err = app.fetchImage(c.Context(), s, plan.Fetch{Runtime: p.Runtime, Home: home.Path(), Ref: p.Image, Anew: o.rebuild}); err != nil {
 			return err
 		}
+		ref := p.Image
 		if p, env, err = plan.Make(asked, agent, global, facts); err != nil {
-			return imageRunsNothing(p.Image, err)
+			return imageRunsNothing(ref, err)
 		}
 	}
 	app.hintShell(p)
