@@ -64,6 +64,7 @@ func figures() []struct {
 	}{
 		{"size", measureSize},
 		{"start", measureStart},
+		{"image", measureUnpack},
 		{"echo", measureEcho},
 		{"idle", measureIdle},
 		{"list", measureList},
