@@ -1,7 +1,6 @@
 package native
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"moat/internal/sandbox"
+	"moat/internal/sandbox/cgroup"
 )
 
 // groups are the cgroups of one sandbox: folders that must be removed with it. On a machine with cgroups v1 there
@@ -30,11 +30,11 @@ const cpuPeriod = 100_000
 // written down first.
 func planGroups(id string, l sandbox.Limits) groups {
 	g := groups{}
-	own, err := ownGroups("/proc/self/cgroup")
+	own, err := cgroup.Of("/proc/self/cgroup")
 	if err != nil {
 		return g
 	}
-	mounts, err := groupMounts("/proc/self/mountinfo")
+	mounts, err := cgroup.Mounts("/proc/self/mountinfo")
 	if err != nil {
 		return g
 	}
@@ -144,20 +144,20 @@ func (g groups) hold(members groups, pid int) sandbox.Report {
 
 // parentGroup returns the folder in which a cgroup with the controller can be made. A controller that is not on a
 // hierarchy of its own is on the unified one.
-func parentGroup(own map[string]string, mounts map[string]groupMount, controller string) (string, error) {
+func parentGroup(own map[string]string, mounts map[string]cgroup.Mount, controller string) (string, error) {
 	if path, ok := own[controller]; ok {
 		m, ok := mounts[controller]
 		if !ok {
 			return "", fmt.Errorf("cgroup controller %s is not mounted", controller)
 		}
-		dir := m.folder(path)
+		dir := m.Folder(path)
 		return dir, unix.Access(dir, unix.W_OK)
 	}
 	m, ok := mounts[""]
 	if !ok {
 		return "", errors.New("cgroups are not mounted")
 	}
-	return delegated(m.folder(own[""]), m.point, controller)
+	return delegated(m.Folder(own[""]), m.Point, controller)
 }
 
 // delegated looks upwards from own, which has processes and so cannot give controllers to children (the "no internal
@@ -215,21 +215,8 @@ func writeFile(dir, name, value string) error {
 
 // oomKills returns how many processes the kernel ended for want of memory; 0 if nobody counted.
 func (g groups) oomKills() int {
-	dir, ok := g["memory"]
-	if !ok {
-		return 0
-	}
-	for _, name := range []string{"memory.events", "memory.oom_control"} { // v2, v1
-		b, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			continue
-		}
-		for line := range strings.Lines(string(b)) {
-			if n, ok := strings.CutPrefix(line, "oom_kill "); ok {
-				kills, _ := strconv.Atoi(strings.TrimSpace(n))
-				return kills
-			}
-		}
+	if dir, ok := g["memory"]; ok {
+		return cgroup.OOMKills(dir)
 	}
 	return 0
 }
@@ -261,66 +248,4 @@ func (g groups) remove(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// groupMount is where a cgroup hierarchy is mounted.
-type groupMount struct {
-	point string
-	root  string // the cgroup that is visible at point
-}
-
-// folder returns the folder of a cgroup, or the nearest one that is visible.
-func (m groupMount) folder(cgroup string) string {
-	rel, err := filepath.Rel(m.root, cgroup)
-	if err != nil || strings.HasPrefix(rel, "..") {
-		return m.point
-	}
-	return filepath.Join(m.point, rel)
-}
-
-// ownGroups reads a proc_pid_cgroup(5) file: the cgroup per v1 controller; that in the unified hierarchy has the key "".
-func ownGroups(file string) (map[string]string, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]string{}
-	for line := range strings.Lines(string(b)) {
-		parts := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
-		if len(parts) != 3 {
-			continue
-		}
-		for c := range strings.SplitSeq(parts[1], ",") { // once, with "", for the unified one
-			out[c] = parts[2]
-		}
-	}
-	return out, nil
-}
-
-// groupMounts reads a proc_pid_mountinfo(5) file: the mount per v1 controller; the unified one has the key "".
-func groupMounts(file string) (map[string]groupMount, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	out := map[string]groupMount{}
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		before, after, ok := strings.Cut(lines.Text(), " - ")
-		fields, tail := strings.Fields(before), strings.Fields(after)
-		if !ok || len(fields) < 5 || len(tail) < 3 {
-			continue
-		}
-		m := groupMount{root: fields[3], point: fields[4]}
-		switch tail[0] {
-		case "cgroup2":
-			out[""] = m
-		case "cgroup":
-			for c := range strings.SplitSeq(tail[2], ",") {
-				out[c] = m
-			}
-		}
-	}
-	return out, lines.Err()
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"moat/internal/sandbox"
+	"moat/internal/sandbox/cgroup"
 )
 
 // writeTree makes files and the directories that they need.
@@ -44,13 +45,13 @@ func TestParentGroup(t *testing.T) {
 			"31 25 0:27 /docker/abc " + fs + "/v1/memory/docker/abc rw shared:5 - cgroup cgroup rw,memory\n" +
 			"broken line\n",
 	})
-	own, err := ownGroups(fs + "/self")
+	own, err := cgroup.Of(fs + "/self")
 	must(t, err)
 	wantOwn := map[string]string{"": "/user/app/shell.scope", "memory": "/docker/abc", "cpu": "/none", "cpuacct": "/none"}
 	if d := cmp.Diff(wantOwn, own); d != "" {
 		t.Errorf("own groups (-want +got):\n%s", d)
 	}
-	mounts, err := groupMounts(fs + "/mountinfo")
+	mounts, err := cgroup.Mounts(fs + "/mountinfo")
 	must(t, err)
 	for controller, want := range map[string]string{
 		"memory":  fs + "/v1/memory/docker/abc", // seen from inside a container
@@ -99,22 +100,6 @@ func TestLimitGroup(t *testing.T) {
 	}
 }
 
-func TestOOMKills(t *testing.T) {
-	for file, content := range map[string]string{
-		"memory.events":      "low 0\noom 5\noom_kill 3\noom_group_kill 0\n",
-		"memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
-	} {
-		dir := t.TempDir()
-		writeTree(t, dir, map[string]string{file: content})
-		if got := (groups{"memory": dir}).oomKills(); got != 3 {
-			t.Errorf("%s: %d", file, got)
-		}
-	}
-	if got := (groups{"memory": "/not/there"}).oomKills(); got != 0 {
-		t.Errorf("without a group: %d", got)
-	}
-}
-
 func TestFallBack(t *testing.T) {
 	all := sandbox.Limits{MemoryBytes: 1 << 30, CPUs: 1.5, PIDs: 64}
 	for name, c := range map[string]struct {
@@ -150,11 +135,11 @@ func TestFallBack(t *testing.T) {
 // TestBornIntoGroups starts processes in real cgroups, of both versions where the machine has them, and looks where
 // they are at their first instruction. That the groups can be removed afterwards shows that nothing of ours is left in them.
 func TestBornIntoGroups(t *testing.T) {
-	own, err := ownGroups("/proc/self/cgroup")
+	own, err := cgroup.Of("/proc/self/cgroup")
 	if err != nil {
 		t.Fatal(err)
 	}
-	mounts, err := groupMounts("/proc/self/mountinfo")
+	mounts, err := cgroup.Mounts("/proc/self/mountinfo")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +149,7 @@ func TestBornIntoGroups(t *testing.T) {
 		if !ok {
 			continue
 		}
-		dir := filepath.Join(m.folder(own[controller]), "moat-born")
+		dir := filepath.Join(m.Folder(own[controller]), "moat-born")
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Logf("no cgroup can be made: %v", err)
 			continue
