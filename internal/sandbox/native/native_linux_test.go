@@ -66,9 +66,10 @@ func TestConformance(t *testing.T) {
 		User:         sandbox.User{UID: os.Getuid(), GID: os.Getgid(), Name: "agent", Home: "/home/agent"},
 		Tools:        true,
 		SharedKernel: true,
-		Landlock:     native.LandlockABI() >= 2,
-		Probe:        filepath.Join(os.Getenv(programsEnv), "probe"),
-		Leftovers:    leftoverGroups,
+		OwnMounts:    true, NoUserNamespaces: true,
+		Landlock:  native.LandlockABI() >= 2,
+		Probe:     filepath.Join(os.Getenv(programsEnv), "probe"),
+		Leftovers: leftoverGroups,
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -309,7 +310,7 @@ func (s *suite) testKilledAnywhere(t *testing.T) {
 		cmd := exec.Command("/proc/self/exe", starterArg)
 		cmd.Stdin = strings.NewReader(string(in))
 		check(t, cmd.Start())
-		<-time.After(time.Duration(i) * 2 * time.Millisecond) // not to wait for something: to be at any point of it
+		<-time.After(s.StartTime * time.Duration(i) / times) // not to wait for something: to be at any point of it
 		check(t, cmd.Process.Kill())
 		_ = cmd.Wait()
 		check(t, s.rt.Remove(ctx(t), spec.Ref))
@@ -343,8 +344,7 @@ func (s *suite) testDifficultFolders(t *testing.T) {
 }
 
 func (s *suite) testMany(t *testing.T) {
-	const many = 50
-	specs := make([]sandbox.Spec, many)
+	specs := make([]sandbox.Spec, s.Many)
 	for i := range specs {
 		specs[i] = s.newSpec(t)
 	}
@@ -401,11 +401,23 @@ func (s *suite) testNothingLeft(t *testing.T, descriptors int) {
 			t.Errorf("mounted on the host: %s", l)
 		}
 	}
-	lists, err := filepath.Glob("/proc/self/task/*/children")
-	check(t, err)
-	for _, list := range lists {
-		if children, err := os.ReadFile(list); err == nil && strings.TrimSpace(string(children)) != "" {
-			t.Errorf("children are left: %s", children)
+	for _, pid := range s.children(t) {
+		if !slices.Contains(s.childrenBefore, pid) {
+			t.Errorf("a child is left: %s", pid)
 		}
 	}
+}
+
+// children returns the processes that this one has.
+func (s *suite) children(t *testing.T) []string {
+	t.Helper()
+	lists, err := filepath.Glob("/proc/self/task/*/children")
+	check(t, err)
+	var pids []string
+	for _, list := range lists {
+		if b, err := os.ReadFile(list); err == nil { // a thread may have ended
+			pids = append(pids, strings.Fields(string(b))...)
+		}
+	}
+	return pids
 }

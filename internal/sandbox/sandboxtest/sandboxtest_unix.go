@@ -3,7 +3,9 @@
 package sandboxtest
 
 import (
+	"cmp"
 	"testing"
+	"time"
 
 	"moat/internal/sandbox"
 )
@@ -20,6 +22,16 @@ type Options struct {
 	// Landlock: a second wall of the kernel's is in force behind the mounts.
 	Landlock bool
 
+	// Walls that moat builds itself, and an engine builds otherwise. Each is asserted where it is promised.
+	OwnMounts         bool   // every mount is nosuid, and none tells where moat's folder is
+	NoUserNamespaces  bool   // they are forbidden by number, whatever the system call filter says
+	Caps, BoundedCaps uint64 // capabilities of commands, and those that they could gain
+
+	// Effort: how many sandboxes are made at once, and about how long a start takes, all over which it is interrupted. Zero:
+	// 50, and 80 ms.
+	Many      int
+	StartTime time.Duration
+
 	// Probe is the program of testdata/probe, built before; empty: it is built.
 	Probe string
 
@@ -34,16 +46,20 @@ type suite struct {
 	Options
 	rt    sandbox.Runtime
 	probe string
+
+	childrenBefore []string
 }
 
 // Run runs the suite. newRuntime is called once; a successor's view is taken with another process.
 func Run(t *testing.T, newRuntime func(testing.TB) sandbox.Runtime, opts Options) {
 	s := &suite{Options: opts, rt: newRuntime(t), probe: opts.Probe}
+	s.Many, s.StartTime = cmp.Or(s.Many, 50), cmp.Or(s.StartTime, 80*time.Millisecond)
 	if s.probe == "" {
 		s.probe = BuildProbe(t)
 	}
 	check(t, s.rt.Check(ctx(t)))
 	descriptors := s.openDescriptors(t)
+	s.childrenBefore = s.children(t)
 	// One sandbox serves all that only look or try.
 	spec := s.newSpec(t)
 	s.furnish(t, &spec)

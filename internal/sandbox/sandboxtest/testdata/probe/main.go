@@ -1,3 +1,8 @@
+// The probe must not open files of control groups itself, which Go does to follow a changing CPU limit.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command probe runs inside a sandbox and tries what must not work. It is built by package sandboxtest, without cgo, and
 // needs nothing of the system that it runs on.
 package main
