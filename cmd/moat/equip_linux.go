@@ -6,6 +6,7 @@ import (
 
 	"moat/internal/cli"
 	"moat/internal/image"
+	"moat/internal/plan"
 	"moat/internal/sandbox"
 	"moat/internal/sandbox/native"
 	"moat/internal/supervisor"
@@ -20,13 +21,13 @@ func equip(app *cli.App) {
 	app.Runtimes = func() map[string]sandbox.Runtime {
 		all := make(map[string]sandbox.Runtime)
 		for _, name := range supervisor.Runtimes() {
-			if r, err := supervisor.NewRuntime(name); err == nil {
+			if r, err := supervisor.NewRuntime(name, os.LookupEnv); err == nil {
 				all[name] = r
 			}
 		}
 		return all
 	}
-	app.FetchImage = supervisor.FetchImage
+	app.FetchImage = func(ctx context.Context, f plan.Fetch) (*plan.Image, error) { return supervisor.FetchImage(ctx, f, os.LookupEnv) }
 	app.CleanImages = func(ctx context.Context, home string, c image.Cleaning) (image.Cleaned, error) {
 		return image.Open(home).Clean(ctx, c)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 
 	"moat/internal/frame"
 	"moat/internal/guest"
+	"moat/internal/sandbox/docker"
 	"moat/internal/sandbox/native"
 )
 
@@ -24,8 +26,48 @@ const (
 	doorFD   = 100 // and on: the sockets of the door, where the Go runtime has nothing of its own
 )
 
-// runGuest is the first process of a sandbox. It returns the exit code.
-func runGuest(ctx context.Context) int {
+// runGuest is the first process of a sandbox. It returns the exit code. In a container args is where it learns what to do;
+// where moat itself has made the sandbox, descriptors tell.
+func runGuest(ctx context.Context, args []string) int {
+	var err error
+	if len(args) == 1 {
+		err = serveContainer(ctx, args[0])
+	} else {
+		err = serveNative(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "moat guest:", err)
+		return 1
+	}
+	return 0
+}
+
+// serveContainer is the guest in a container that an engine has made.
+func serveContainer(ctx context.Context, path string) error {
+	if err := guest.Protect(); err != nil {
+		return err
+	}
+	a, err := docker.Arrive(path)
+	if err != nil {
+		return fmt.Errorf("learn what to do: %w", err)
+	}
+	cfg := guest.Config{Listener: a.Listener, Secret: a.Secret, Lifeline: a.Conn, Init: true}
+	if a.Network {
+		if cfg.Door, err = guest.OpenDoor(); err != nil {
+			err = fmt.Errorf("open the door: %w", err)
+		}
+	}
+	if err == nil {
+		err = a.Enter()
+	}
+	if err = errors.Join(err, a.Answer(err)); err != nil {
+		return err
+	}
+	return guest.Serve(ctx, cfg)
+}
+
+// serveNative is the guest in a sandbox that moat itself makes.
+func serveNative(ctx context.Context) error {
 	status := os.NewFile(statusFD, "status pipe")
 	cfg, err := enter()
 	if err == nil {
@@ -34,14 +76,10 @@ func runGuest(ctx context.Context) int {
 		_, _ = fmt.Fprintln(status, err)
 	}
 	_ = status.Close()
-	if err == nil {
-		err = guest.Serve(ctx, cfg)
-	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "moat guest:", err)
-		return 1
+		return err
 	}
-	return 0
+	return guest.Serve(ctx, cfg)
 }
 
 // enter makes this process the first one of the sandbox that its runtime asks for.

@@ -8,7 +8,7 @@ import (
 	"os"
 )
 
-func runGuest(context.Context) int {
+func runGuest(context.Context, []string) int {
 	fmt.Fprintln(os.Stderr, "moat: a guest runs on Linux only")
 	return 2
 }

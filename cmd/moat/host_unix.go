@@ -29,7 +29,7 @@ func runGuard(ctx context.Context) int {
 func runSupervisor(ctx context.Context, args []string) int {
 	ctx, stop := detached(ctx)
 	defer stop()
-	return exit(supervisor.SuperviseMain(ctx, args, version))
+	return exit(supervisor.SuperviseMain(ctx, args, version, os.LookupEnv))
 }
 
 func exit(err error) int {

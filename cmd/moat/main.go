@@ -28,7 +28,7 @@ func run(ctx context.Context, args []string) int {
 	if len(args) > 0 {
 		switch args[0] {
 		case verbGuest:
-			return runGuest(ctx)
+			return runGuest(ctx, args[1:])
 		case api.VerbGuard:
 			return runGuard(ctx)
 		case verbSupervise:

@@ -151,12 +151,13 @@ func newGuard(self string, req api.Launch, folder *run.Folder) (*Guard, error) {
 	}, nil
 }
 
-// SuperviseMain is a supervisor's whole life; args are what follows VerbSupervise. Nil means that the run is over.
-func SuperviseMain(ctx context.Context, args []string, version string) error {
+// SuperviseMain is a supervisor's whole life; args are what follows VerbSupervise, and env finds environment variables. Nil
+// means that the run is over.
+func SuperviseMain(ctx context.Context, args []string, version string, env func(string) (string, bool)) error {
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	log.SetOutput(io.Discard) // net/http quotes there what upstreams send, which may be a secret
 	answer := os.NewFile(fdReady, "answer")
-	cfg, err := inherit(args)
+	cfg, err := inherit(args, env)
 	if err != nil {
 		tell(answer, api.Ready{State: string(run.Failed), Error: err.Error(), Code: 125})
 		logger.Error("supervisor cannot begin", "error", err)
@@ -171,7 +172,7 @@ func SuperviseMain(ctx context.Context, args []string, version string) error {
 }
 
 // inherit takes over what the guard has passed on.
-func inherit(args []string) (*Config, error) {
+func inherit(args []string, env func(string) (string, bool)) (*Config, error) {
 	if len(args) != 2 {
 		return nil, fmt.Errorf("%s wants an id and a home", VerbSupervise)
 	}
@@ -202,7 +203,7 @@ func inherit(args []string) (*Config, error) {
 	if err := json.Unmarshal(bytes.TrimSpace(data), &start); err != nil {
 		return nil, fmt.Errorf("read start: %w", err)
 	}
-	runtime, err := NewRuntime(folder.Record().Plan.Runtime)
+	runtime, err := NewRuntime(folder.Record().Plan.Runtime, env)
 	if err != nil {
 		return nil, err
 	}

@@ -7,29 +7,46 @@ import (
 	"moat/internal/image"
 	"moat/internal/plan"
 	"moat/internal/sandbox"
+	"moat/internal/sandbox/docker"
 	"moat/internal/sandbox/native"
 )
 
 // Runtimes are the names of the runtimes that this system may have, best first.
-func Runtimes() []string { return []string{nativeName} }
+func Runtimes() []string { return []string{nativeName, docker.Name} }
 
 const nativeName = "native"
 
-// NewRuntime returns the runtime of that name.
-func NewRuntime(name string) (sandbox.Runtime, error) {
+// NewRuntime returns the runtime of that name. env finds environment variables, which may say where an engine is.
+func NewRuntime(name string, env func(string) (string, bool)) (sandbox.Runtime, error) {
 	switch name {
 	case nativeName:
 		return &native.Runtime{}, nil
+	case docker.Name:
+		return &docker.Runtime{Env: env}, nil
 	default:
 		return nil, fmt.Errorf("there is no runtime %q on this system", name)
 	}
 }
 
-// FetchImage makes an image ready for the runtime that will run it.
-func FetchImage(ctx context.Context, f plan.Fetch) (*plan.Image, error) {
-	if f.Runtime != nativeName {
+// FetchImage makes an image ready for the runtime that will run it. env is as for NewRuntime.
+func FetchImage(ctx context.Context, f plan.Fetch, env func(string) (string, bool)) (*plan.Image, error) {
+	switch f.Runtime {
+	case nativeName:
+		return fetchLayers(ctx, f)
+	case docker.Name:
+		r := &docker.Runtime{Env: env}
+		i, err := r.Fetch(ctx, docker.Wanted{Ref: f.Ref, Anew: f.Anew, Report: f.Report})
+		if err != nil {
+			return nil, err
+		}
+		return &plan.Image{Digest: i.ID, Env: i.Env, Entrypoint: i.Entrypoint, Cmd: i.Cmd, WorkDir: i.WorkDir, User: i.User}, nil
+	default:
 		return nil, fmt.Errorf("the runtime %s has no images", f.Runtime)
 	}
+}
+
+// fetchLayers makes an image ready for a runtime that stacks its layers itself.
+func fetchLayers(ctx context.Context, f plan.Fetch) (*plan.Image, error) {
 	i, err := image.Open(f.Home).Fetch(ctx, f.Ref, image.Options{Report: f.Report, Anew: f.Anew})
 	if err != nil {
 		return nil, err

@@ -13,8 +13,8 @@ import (
 // Runtimes are the names of the runtimes that this system may have, best first: none yet.
 func Runtimes() []string { return nil }
 
-// NewRuntime returns the runtime of that name.
-func NewRuntime(name string) (sandbox.Runtime, error) {
+// NewRuntime returns the runtime of that name. env finds environment variables, which may say where an engine is.
+func NewRuntime(name string, env func(string) (string, bool)) (sandbox.Runtime, error) {
 	return nil, fmt.Errorf("there is no runtime %q on this system", name)
 }
 

@@ -1,0 +1,4 @@
+package docker
+
+// otherKernel says that no container can have the kernel of this system.
+const otherKernel = false

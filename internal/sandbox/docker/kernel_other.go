@@ -1,0 +1,6 @@
+//go:build !linux
+
+package docker
+
+// otherKernel says that no container can have the kernel of this system.
+const otherKernel = true

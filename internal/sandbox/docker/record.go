@@ -1,0 +1,60 @@
+package docker
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"moat/internal/sandbox"
+)
+
+// Names in Ref.Dir. What the person may want to see afterwards is in homeDir alone.
+const (
+	socketName = "guest.sock"
+	recordName = "guest.json"
+	logName    = "guest.log" // standard error of the guest
+	homeDir    = "home"      // the home directory inside
+	bootDir    = "boot"      // what the guest finds at insideBoot
+	bootSocket = "sock"      // in it, until the guest has come
+)
+
+// record is what Start leaves in Ref.Dir for whoever must find the sandbox again. It is written before the engine is asked
+// for anything: without one, the engine has nothing.
+type record struct {
+	Endpoint  Endpoint       `json:"endpoint"`  // where the container is, whatever the next moat's environment says
+	Image     string         `json:"image"`     // its id
+	Container string         `json:"container"` // its id; empty: the engine was asked to make it, and has not answered
+	PID       int            `json:"pid"`       // the guest's on this machine; 0: it has none, or has not said so
+	Report    sandbox.Report `json:"report"`
+}
+
+// errTorn is returned for a record that is not whole. Only a crash of the machine can tear one.
+var errTorn = errors.New("torn record")
+
+func readRecord(ref sandbox.Ref) (record, error) {
+	var rec record
+	b, err := os.ReadFile(filepath.Join(ref.Dir, recordName))
+	if err != nil {
+		return rec, err
+	}
+	if err := json.Unmarshal(b, &rec); err != nil {
+		return rec, fmt.Errorf("%w: %w", errTorn, err)
+	}
+	return rec, nil
+}
+
+// writeRecord replaces the record at once. It need not survive a crash of the machine before the next start of the engine,
+// which then knows no running container.
+func writeRecord(ref sandbox.Ref, rec record) error {
+	b, err := json.Marshal(rec)
+	if err != nil {
+		return err
+	}
+	name := filepath.Join(ref.Dir, recordName)
+	if err := os.WriteFile(name+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
+}

@@ -1,0 +1,124 @@
+//go:build unix
+
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"moat/internal/sandbox"
+	"moat/internal/sandbox/cgroup"
+)
+
+// Report implements sandbox.Runtime.
+func (r *Runtime) Report(ctx context.Context, ref sandbox.Ref) (sandbox.Report, error) {
+	rec, err := readRecord(ref)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = sandbox.ErrGone
+	}
+	if err != nil {
+		return sandbox.Report{}, fmt.Errorf("report on sandbox %s: %w", ref.ID, err)
+	}
+	report := rec.Report
+	if dir := rec.group("memory"); dir != "" {
+		report.OOMKills = cgroup.OOMKills(dir)
+		return report, nil
+	}
+	// It has ended, or has another kernel: the engine knows whether memory was why.
+	eng, err := newEngine(rec.Endpoint)
+	if err != nil {
+		return report, fmt.Errorf("report on sandbox %s: %w", ref.ID, err)
+	}
+	defer eng.close()
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	c, err := eng.inspect(ctx, containerName(ref))
+	if errors.Is(err, errNotFound) {
+		err = sandbox.ErrGone
+	}
+	if err != nil {
+		return report, fmt.Errorf("report on sandbox %s: %w", ref.ID, err)
+	}
+	if c.State.OOMKilled {
+		report.OOMKills = 1 // at least
+	}
+	return report, nil
+}
+
+// group returns the folder of the container's control group with a controller; empty if there is none that is seen from here.
+func (rec record) group(controller string) string {
+	if rec.PID == 0 || rec.Container == "" {
+		return ""
+	}
+	of, err := cgroup.Of(fmt.Sprintf("/proc/%d/cgroup", rec.PID))
+	if err != nil {
+		return ""
+	}
+	mounts, err := cgroup.Mounts("/proc/self/mountinfo")
+	if err != nil {
+		return ""
+	}
+	for _, key := range []string{controller, ""} { // of version 1, unified
+		path, there := of[key]
+		m, mounted := mounts[key]
+		if there && mounted && strings.Contains(path, rec.Container) { // otherwise the number is another process's by now
+			return m.Folder(path)
+		}
+	}
+	return ""
+}
+
+// report says which of the limits hold, as the kernel has them.
+func (l *launch) report() sandbox.Report {
+	var rep sandbox.Report
+	want := l.spec.Limits
+	for _, limit := range []struct {
+		hold       *sandbox.Hold
+		what       string
+		asked      bool
+		controller string
+		files      []string // of version 2 and 1
+	}{
+		{&rep.Memory, "memory", want.MemoryBytes > 0, "memory", []string{"memory.max", "memory.limit_in_bytes"}},
+		{&rep.CPUs, "cpu", want.CPUs > 0, "cpu", []string{"cpu.max", "cpu.cfs_quota_us"}},
+		{&rep.PIDs, "process", true, "pids", []string{"pids.max"}},
+	} {
+		if !limit.asked {
+			continue
+		}
+		if l.rec.PID == 0 || holds(l.rec.group(limit.controller), limit.files) {
+			*limit.hold = sandbox.Held
+			continue
+		}
+		rep.Warnings = append(rep.Warnings, fmt.Sprintf("the %s limit is not held, because the engine cannot set it", limit.what))
+	}
+	return rep
+}
+
+// holds tells whether one of a group's files has a number in it that is a limit: "max" and -1 are none.
+func holds(dir string, files []string) bool {
+	if dir == "" {
+		return false
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			continue
+		}
+		fields := strings.Fields(string(b))
+		if len(fields) == 0 {
+			continue
+		}
+		n, err := strconv.ParseInt(fields[0], 10, 64)
+		if err == nil && n >= 0 && n < 1<<62 { // version 1 has the largest multiple of a page for no limit
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,314 @@
+//go:build unix
+
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"moat/internal/sandbox"
+	"moat/internal/sock"
+)
+
+// How long an engine may take. Those that pull, build or start others at the same time are slow.
+const (
+	askTime     = 15 * time.Second
+	removeTime  = 60 * time.Second
+	cleanupTime = 30 * time.Second // for what is undone after a failed start
+)
+
+// A Runtime makes sandboxes with the engine that the docker command would use. The zero value is ready; it must not be copied
+// after first use.
+type Runtime struct {
+	Env Lookup // where the engine is named; nil: the usual places
+	Exe string // this program for Linux, to start as "Exe guest"; empty: the running program
+
+	mu    sync.Mutex // guards lines
+	lines map[string]net.Conn
+}
+
+var _ sandbox.Runtime = (*Runtime)(nil)
+
+// hold keeps the connection on which a guest was started, whose end would tell the guest that this process is gone.
+func (r *Runtime) hold(dir string, line net.Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lines == nil {
+		r.lines = make(map[string]net.Conn)
+	}
+	r.lines[dir] = line
+}
+
+// letGo closes what hold keeps.
+func (r *Runtime) letGo(dir string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if line := r.lines[dir]; line != nil {
+		_ = line.Close()
+		delete(r.lines, dir)
+	}
+}
+
+// find returns the engine to start new sandboxes with.
+func (r *Runtime) find(ctx context.Context) (*engine, error) {
+	env := r.Env
+	if env == nil {
+		env = func(string) (string, bool) { return "", false }
+	}
+	at, err := FindEndpoint(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	return newEngine(at)
+}
+
+// Start implements sandbox.Runtime. Leftovers of an earlier start in spec.Dir are removed first, except the home directory.
+func (r *Runtime) Start(ctx context.Context, spec sandbox.Spec) error {
+	if err := errors.Join(ctx.Err(), spec.Check(), checkImage(spec)); err != nil {
+		return fmt.Errorf("start sandbox %s: %w", spec.ID, err)
+	}
+	switch state, err := r.State(ctx, spec.Ref); {
+	case err != nil:
+		return err
+	case state == sandbox.Running:
+		return fmt.Errorf("start sandbox %s: it is running", spec.ID)
+	}
+	if err := r.Remove(ctx, spec.Ref); err != nil {
+		return fmt.Errorf("clear leftovers of sandbox %s: %w", spec.ID, err)
+	}
+	if err := r.start(ctx, spec); err != nil {
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+		defer cancel()
+		return errors.Join(fmt.Errorf("start sandbox %s: %w", spec.ID, err), r.Remove(clean, spec.Ref))
+	}
+	return nil
+}
+
+// checkImage wants an image whose meaning was settled.
+func checkImage(spec sandbox.Spec) error {
+	switch {
+	case spec.Image.Digest == "":
+		return fmt.Errorf("%w: the docker runtime needs an image", sandbox.ErrSpec)
+	case len(spec.Tools) > 0:
+		return fmt.Errorf("%w: the docker runtime shows no tools of the host", sandbox.ErrSpec)
+	}
+	return nil
+}
+
+// Dial implements sandbox.Runtime.
+func (r *Runtime) Dial(ctx context.Context, ref sandbox.Ref) (net.Conn, error) {
+	conn, err := sock.Dial(ctx, ref.Dir, socketName)
+	switch {
+	case err == nil:
+		return conn, nil
+	case errors.Is(err, syscall.ECONNREFUSED): // nobody has the listening socket, and nobody can get it any more
+		return nil, fmt.Errorf("dial guest of %s: %w", ref.ID, sandbox.ErrGone)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("dial guest of %s: %w", ref.ID, err)
+	}
+	switch state, stateErr := r.askEngine(ctx, ref); {
+	case stateErr != nil:
+		return nil, fmt.Errorf("dial guest of %s: %w", ref.ID, stateErr)
+	case state == sandbox.Gone:
+		return nil, fmt.Errorf("dial guest of %s: %w", ref.ID, sandbox.ErrGone)
+	}
+	return nil, fmt.Errorf("dial guest of %s: its container runs: %w", ref.ID, err)
+}
+
+// State implements sandbox.Runtime.
+func (r *Runtime) State(ctx context.Context, ref sandbox.Ref) (sandbox.State, error) {
+	if err := ref.Check(); err != nil {
+		return sandbox.Unknown, err
+	}
+	conn, err := r.Dial(ctx, ref)
+	switch {
+	case err == nil:
+		_ = conn.Close()
+		return sandbox.Running, nil
+	case errors.Is(err, sandbox.ErrGone):
+		return sandbox.Gone, nil
+	}
+	return sandbox.Unknown, err
+}
+
+// askEngine is State for a sandbox without a socket.
+func (r *Runtime) askEngine(ctx context.Context, ref sandbox.Ref) (sandbox.State, error) {
+	eng, _, err := r.engineOf(ctx, ref)
+	if errors.Is(err, fs.ErrNotExist) {
+		return sandbox.Gone, nil
+	}
+	if err != nil {
+		return sandbox.Unknown, err
+	}
+	defer eng.close()
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	c, err := eng.inspect(ctx, containerName(ref))
+	if errors.Is(err, errNotFound) {
+		return sandbox.Gone, nil
+	}
+	if err != nil {
+		return sandbox.Unknown, err
+	}
+	return life(c.State.Status)
+}
+
+// engineOf returns the engine that a sandbox was made with, and its record; fs.ErrNotExist if none was asked for it.
+func (r *Runtime) engineOf(ctx context.Context, ref sandbox.Ref) (*engine, record, error) {
+	rec, err := readRecord(ref)
+	switch {
+	case errors.Is(err, errTorn): // the machine has crashed since, so it is the one of now
+		eng, err := r.find(ctx)
+		return eng, record{}, err
+	case err != nil:
+		return nil, rec, err
+	}
+	eng, err := newEngine(rec.Endpoint)
+	return eng, rec, err
+}
+
+// Remove implements sandbox.Runtime. It keeps the home directory, and Ref.Dir for it, if something is in it.
+func (r *Runtime) Remove(ctx context.Context, ref sandbox.Ref) error {
+	if err := ref.Check(); err != nil {
+		return err
+	}
+	eng, rec, err := r.engineOf(ctx, ref)
+	switch {
+	case err == nil:
+		err = removeContainer(ctx, eng, ref, rec)
+		eng.close()
+	case errors.Is(err, fs.ErrNotExist):
+		err = nil
+	}
+	if err == nil {
+		r.letGo(ref.Dir)
+		err = clearDir(ref.Dir)
+	}
+	if err != nil {
+		return fmt.Errorf("remove sandbox %s: %w", ref.ID, err)
+	}
+	return nil
+}
+
+// removeContainer removes the container of a sandbox, also one that the engine is about to make.
+func removeContainer(ctx context.Context, eng *engine, ref sandbox.Ref, rec record) error {
+	ctx, cancel := context.WithTimeout(ctx, removeTime)
+	defer cancel()
+	name := containerName(ref)
+	if rec.Container == "" && rec.Image != "" {
+		if err := occupy(ctx, eng, name, rec.Image); err != nil {
+			return err
+		}
+	}
+	err := eng.remove(ctx, name)
+	switch {
+	case errors.Is(err, errNotFound):
+		return nil
+	case errors.Is(err, errConflict): // somebody else is removing it
+		return awaitRemoved(ctx, eng, name)
+	}
+	return err
+}
+
+// awaitRemoved waits until somebody else's removal is complete.
+func awaitRemoved(ctx context.Context, eng *engine, name string) error {
+	for {
+		_, err := eng.inspect(ctx, name)
+		if errors.Is(err, errNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// occupy returns when the engine has a container of that name. A request to make one, whose sender was killed, may still be
+// on its way: until then removing would find nothing. While the engine works on it, it refuses the name to others, and
+// does not know the container yet.
+func occupy(ctx context.Context, eng *engine, name, image string) error {
+	for {
+		_, _, err := eng.create(ctx, name, placeholder(image, map[string]string{labelRun: name}))
+		switch {
+		case err == nil, errors.Is(err, errNotFound): // there was none; without the image there never was
+			return nil
+		case !errors.Is(err, errConflict):
+			return err
+		}
+		if _, err := eng.inspect(ctx, name); !errors.Is(err, errNotFound) {
+			return err
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// pause paces questions to an engine that is at work: it has no event for what it refuses or removes.
+func pause(ctx context.Context) error {
+	t := time.NewTimer(10 * time.Millisecond)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// clearDir removes everything in dir but the home directory, and that and dir itself if they are empty. What is in dir is
+// moat's own: the sandbox writes in the home directory only.
+func clearDir(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	left := false
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if e.Name() == homeDir {
+			left = syscall.Rmdir(path) != nil
+			continue
+		}
+		if err := removeTree(path); err != nil {
+			return err
+		}
+	}
+	if left {
+		return nil
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
+		return err
+	}
+	return nil
+}
+
+// removeTree removes a tree whose modes may forbid that to its owner.
+func removeTree(path string) error {
+	err := os.RemoveAll(path)
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	// A directory is visited before it is read.
+	_ = filepath.WalkDir(path, func(p string, e fs.DirEntry, _ error) error {
+		if e != nil && e.IsDir() {
+			_ = os.Chmod(p, 0o700) // what it did not help is seen below
+		}
+		return nil
+	})
+	return os.RemoveAll(path)
+}
