@@ -57,7 +57,7 @@ func TestImageTakesThePlaceOfTheHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"A=3", "B=mine", "LANG=C.UTF-8", "PATH=/opt/bin:/bin"}, env); diff != "" {
+	if diff := cmp.Diff([]string{"A=3", "B=mine", "HOME=", "LANG=C.UTF-8", "PATH=/opt/bin:/bin"}, env); diff != "" {
 		t.Errorf("environment (-want +got):\n%s", diff)
 	}
 	got := []string{p.Image, p.ImageDigest, p.ImageUser, p.WorkDir}
@@ -78,5 +78,17 @@ func TestImageThatNobodyLookedAt(t *testing.T) {
 	facts.Image = &Image{}
 	if _, _, err := Make(Asked{Image: "scratch"}, nil, config.DefaultGlobal(), facts); !errors.Is(err, ErrNoCommand) {
 		t.Errorf("an image without a command: %v", err)
+	}
+}
+
+func TestImageOfRuntimesThatNeedOne(t *testing.T) {
+	for runtime, want := range map[string]string{"native": "", "docker": UsualImage, "apple": UsualImage} {
+		p, _, err := Make(Asked{Runtime: runtime, Command: []string{"x"}}, nil, config.DefaultGlobal(), hostFacts())
+		if err != nil || p.Image != want {
+			t.Errorf("%s: image %q, %v, want %q", runtime, p.Image, err, want)
+		}
+		if p, _, err = Make(Asked{Runtime: runtime, Image: "own", Command: []string{"x"}}, nil, config.DefaultGlobal(), hostFacts()); p.Image != "own" || err != nil {
+			t.Errorf("%s: image %q, %v, want the one that was asked for", runtime, p.Image, err)
+		}
 	}
 }

@@ -78,6 +78,17 @@ var ErrNoCommand = errors.New("nothing to run")
 // workspaceDir is where the workspace appears inside, on every runtime.
 const workspaceDir = "/workspace"
 
+// UsualImage is what runs with a runtime that needs an image when nobody named one.
+const UsualImage = "debian:12"
+
+// usualImage is the image of a runtime when nobody named one; none for the one that needs none.
+func usualImage(runtime string) string {
+	if runtime == config.RuntimeNative || runtime == "" {
+		return ""
+	}
+	return UsualImage
+}
+
 // Make decides everything about a run and returns the plan and the values of its environment, sorted by name.
 // agent may be nil.
 func Make(asked Asked, agent *config.Agent, global *config.Global, facts Facts) (Plan, []string, error) {
@@ -88,7 +99,8 @@ func Make(asked Asked, agent *config.Agent, global *config.Global, facts Facts) 
 	if len(command) == 0 {
 		command = agent.Command
 	}
-	ref := cmp.Or(asked.Image, agent.Image)
+	runtime := cmp.Or(asked.Runtime, agent.Runtime, global.Runtime, facts.Runtime)
+	ref := cmp.Or(asked.Image, agent.Image, usualImage(runtime))
 	image := facts.Image
 	if image == nil || ref == "" {
 		image = &Image{}
@@ -103,6 +115,7 @@ func Make(asked Asked, agent *config.Agent, global *config.Global, facts Facts) 
 		maps.Copy(host, facts.Env)
 	} else {
 		maps.Copy(host, facts.ImageEnv)
+		host["HOME"] = facts.User.Home
 		if image.Account != nil {
 			host["HOME"] = image.Account.Home
 		}
@@ -115,7 +128,7 @@ func Make(asked Asked, agent *config.Agent, global *config.Global, facts Facts) 
 	p := Plan{
 		Name:        cmp.Or(asked.Name, agent.Name),
 		Workspace:   asked.Workspace,
-		Runtime:     cmp.Or(asked.Runtime, agent.Runtime, global.Runtime, facts.Runtime),
+		Runtime:     runtime,
 		Image:       ref,
 		ImageDigest: image.Digest,
 		ImageUser:   image.User,
