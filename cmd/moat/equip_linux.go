@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"moat/internal/cli"
+	"moat/internal/config"
 	"moat/internal/image"
 	"moat/internal/plan"
 	"moat/internal/sandbox"
@@ -16,8 +17,8 @@ import (
 func self() string { return "/proc/self/exe" }
 
 // equip gives the command line what it needs of runtimes, which it does not know itself.
-func equip(app *cli.App) {
-	app.DefaultRuntime = supervisor.Runtimes()[0]
+func equip(ctx context.Context, app *cli.App) {
+	app.DefaultRuntime = automatic(ctx)
 	app.Runtimes = func() map[string]sandbox.Runtime {
 		all := make(map[string]sandbox.Runtime)
 		for _, name := range supervisor.Runtimes() {
@@ -27,7 +28,9 @@ func equip(app *cli.App) {
 		}
 		return all
 	}
-	app.FetchImage = func(ctx context.Context, f plan.Fetch) (*plan.Image, error) { return supervisor.FetchImage(ctx, f, os.LookupEnv) }
+	app.FetchImage = func(ctx context.Context, f plan.Fetch) (*plan.Image, error) {
+		return supervisor.FetchImage(ctx, f, os.LookupEnv)
+	}
 	app.CleanImages = func(ctx context.Context, home string, c image.Cleaning) (image.Cleaned, error) {
 		return image.Open(home).Clean(ctx, c)
 	}
@@ -51,6 +54,19 @@ func equip(app *cli.App) {
 		}
 		return out
 	}
+}
+
+// automatic is the runtime that is used when nobody chose one: the built-in one, unless it does not work here and an engine
+// does.
+func automatic(ctx context.Context) string {
+	if native.Likely() || (&native.Runtime{}).Check(ctx) == nil {
+		return config.RuntimeNative
+	}
+	engine, err := supervisor.NewRuntime(config.RuntimeDocker, os.LookupEnv)
+	if err == nil && engine.Check(ctx) == nil {
+		return config.RuntimeDocker
+	}
+	return config.RuntimeNative // whose error says what is wrong
 }
 
 func wanted(w cli.Wanted) native.Wanted {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"os"
 
 	"moat/internal/cli"
@@ -19,7 +20,7 @@ func self() string {
 }
 
 // equip gives the command line what it needs of runtimes; this system has none yet.
-func equip(app *cli.App) {
+func equip(_ context.Context, app *cli.App) {
 	app.Runtimes = func() map[string]sandbox.Runtime { return nil }
 	app.Machine = func(string) []cli.Fact { return nil }
 	app.Tools = func(cli.Wanted) ([]sandbox.Tool, map[string]string, error) { return nil, map[string]string{}, nil }

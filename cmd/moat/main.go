@@ -42,7 +42,7 @@ func run(ctx context.Context, args []string) int {
 		Env: os.LookupEnv, Environ: os.Environ, Self: self(),
 		Keyring: secret.SystemKeyring(),
 	}
-	equip(app)
+	equip(ctx, app)
 	return cli.Main(ctx, app, args)
 }
 

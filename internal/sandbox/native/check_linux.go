@@ -82,6 +82,13 @@ type facts struct {
 	exe               string
 }
 
+// Likely reports whether nothing is known that would keep this runtime from working here. It only reads settings, which takes
+// no time.
+func Likely() bool {
+	f := observe()
+	return f.userNamespaces && f.maxUserNamespaces != "0" && !f.filtered && (f.root || f.unprivilegedClone != "0" && f.restrictedBy != "1")
+}
+
 func observe() facts {
 	sysctl := func(name string) string {
 		b, err := os.ReadFile("/proc/sys/" + name)
