@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"strings"
 	"syscall"
 
@@ -43,6 +44,10 @@ func (i info) usable() error {
 	if i.OSType != "" && i.OSType != "linux" {
 		return fmt.Errorf("%w but %s ones", errKind, i.OSType)
 	}
+	ours, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if release := strings.TrimSpace(string(ours)); err == nil && release != i.KernelVersion {
+		return fmt.Errorf("%w: they have Linux %s, this machine has %s", errForeign, i.KernelVersion, release)
+	}
 	return nil
 }
 
@@ -58,6 +63,8 @@ func (r *Runtime) diagnose(at Endpoint, cause error) error {
 		u.Fix = "moat needs an engine on this machine, which can show a container your folders:\n  docker context use default   # and unset DOCKER_HOST"
 	case errors.Is(cause, errVersion):
 		u.Fix = "install Docker 20.10 or newer"
+	case errors.Is(cause, errForeign):
+		u.Fix = "install Docker's engine on this machine itself (https://docs.docker.com/engine/install), and choose it:\n  docker context use default"
 	case errors.Is(cause, errKind):
 		u.Fix = "switch the engine to Linux containers"
 	case errors.Is(cause, fs.ErrPermission), errors.Is(cause, syscall.EACCES):

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -52,7 +53,7 @@ func request(spec sandbox.Spec, found sources, exe string, entry []string) creat
 		Env:         []string{"GODEBUG=", "GOGC=", "GOMAXPROCS=", "GOMEMLIMIT=", "GOTRACEBACK="},
 		Image:       spec.Image.Digest,
 		Entrypoint:  append([]string{insideMoat}, entry...),
-		WorkingDir:  "/",
+		WorkingDir:  cmp.Or(spec.Image.Dir, "/"), // which the engine makes
 		Labels:      map[string]string{labelRun: spec.ID, labelDir: spec.Dir},
 		StopSignal:  "SIGKILL", // the guest hears no other
 		Healthcheck: healthcheck{Test: []string{"NONE"}},

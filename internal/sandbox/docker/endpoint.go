@@ -27,6 +27,9 @@ type Endpoint struct {
 // Lookup finds an environment variable.
 type Lookup func(name string) (value string, ok bool)
 
+// fromDefault says in Endpoint.From that nobody named it.
+const fromDefault = "default"
+
 // defaultSocket is where Docker listens on Linux if nobody said otherwise.
 const defaultSocket = "/var/run/docker.sock"
 
@@ -34,7 +37,12 @@ const defaultSocket = "/var/run/docker.sock"
 // DOCKER_CONTEXT or its configuration names. If neither does, the first at which somebody answers of those where Docker,
 // rootless Docker, Docker Desktop and Podman listen.
 func FindEndpoint(ctx context.Context, env Lookup) (Endpoint, error) {
-	get := func(name string) string { v, _ := env(name); return v }
+	get := func(name string) string {
+		if v, ok := env(name); ok {
+			return v
+		}
+		return ""
+	}
 	if host := get("DOCKER_HOST"); host != "" {
 		at := Endpoint{Host: host, From: "DOCKER_HOST"}
 		if get("DOCKER_TLS_VERIFY") != "" {
@@ -138,13 +146,13 @@ func firstAnswering(ctx context.Context, paths []string) Endpoint {
 			continue
 		}
 		_ = c.Close()
-		at := Endpoint{Host: "unix://" + path, From: "default"}
+		at := Endpoint{Host: "unix://" + path, From: fromDefault}
 		if i > 0 {
 			at.From = "found"
 		}
 		return at
 	}
-	return Endpoint{Host: "unix://" + paths[0], From: "default"}
+	return Endpoint{Host: "unix://" + paths[0], From: fromDefault}
 }
 
 // errElsewhere is returned for an engine on another machine, which cannot show a container the folders of this one.
@@ -171,13 +179,18 @@ func (e Endpoint) dialer() (network, address string, err error) {
 	}
 }
 
-// foreignKernel tells whether the engine is known to run its containers in a virtual machine, by where it listens: Docker
-// Desktop, Rancher Desktop, Colima and Lima.
-func (e Endpoint) foreignKernel() bool {
+// errForeign is returned for an engine whose containers have another kernel, which no socket reaches into.
+var errForeign = errors.New("the engine runs its containers in a virtual machine, which moat cannot reach into yet")
+
+// foreign is errForeign for an engine that is known by where it listens: Docker Desktop, Rancher Desktop, Colima and Lima.
+func (e Endpoint) foreign() error {
 	for _, part := range []string{"/.docker/desktop/", "/.docker/run/", "/.rd/", "/.colima/", "/.lima/"} {
 		if strings.Contains(e.Host, part) {
-			return true
+			return fmt.Errorf("%w (%s)", errForeign, e.Host)
 		}
 	}
-	return otherKernel
+	if otherKernel {
+		return errForeign
+	}
+	return nil
 }

@@ -4,7 +4,9 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"moat/internal/sandbox"
@@ -19,7 +21,7 @@ type Container struct {
 	Life  sandbox.State
 }
 
-// List returns all containers that moat has made in the engine of now, with one question.
+// List returns all containers that moat has made in the engine of now, with one question. A machine without an engine has none.
 func (r *Runtime) List(ctx context.Context) ([]Container, error) {
 	eng, err := r.find(ctx)
 	if err != nil {
@@ -29,6 +31,9 @@ func (r *Runtime) List(ctx context.Context) ([]Container, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	found, err := eng.list(ctx, labelRun)
+	if errors.Is(err, fs.ErrNotExist) && eng.at.From == fromDefault {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
@@ -41,6 +46,25 @@ func (r *Runtime) List(ctx context.Context) ([]Container, error) {
 		})
 	}
 	return out, nil
+}
+
+// RemoveContainer ends and removes one of List's, whose sandbox nobody has any more. That it is gone already is fine.
+func (r *Runtime) RemoveContainer(ctx context.Context, id string) error {
+	eng, err := r.find(ctx)
+	if err != nil {
+		return err
+	}
+	defer eng.close()
+	ctx, cancel := context.WithTimeout(ctx, removeTime)
+	defer cancel()
+	err = eng.remove(ctx, id)
+	switch {
+	case errors.Is(err, errNotFound):
+		return nil
+	case errors.Is(err, errConflict):
+		return awaitRemoved(ctx, eng, id)
+	}
+	return err
 }
 
 func firstOf(names []string) string {

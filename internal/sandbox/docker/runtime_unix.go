@@ -64,6 +64,9 @@ func (r *Runtime) find(ctx context.Context) (*engine, error) {
 		env = func(string) (string, bool) { return "", false }
 	}
 	at, err := FindEndpoint(ctx, env)
+	if err == nil {
+		err = at.foreign()
+	}
 	if err != nil {
 		return nil, err
 	}

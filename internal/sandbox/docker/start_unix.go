@@ -120,6 +120,9 @@ func (l *launch) run(ctx context.Context, req createRequest) error {
 	about := make(chan info, 1)
 	group.Go(func() error {
 		what, err := l.eng.info(ctx)
+		if err == nil {
+			err = what.usable()
+		}
 		about <- what
 		return err
 	})

@@ -116,8 +116,8 @@ func (e *Engine) log() string {
 // Stop ends the engine in order, as a restart of the machine's would.
 func (e *Engine) Stop() error { return e.end(syscall.SIGTERM) }
 
-// Kill ends the engine at once, as a crash would. Containers go on.
-func (e *Engine) Kill() error { return e.end(syscall.SIGKILL) }
+// Kill ends the engine at once, as a crash would, and its containerd with it. Containers go on.
+func (e *Engine) Kill() error { return errors.Join(e.end(syscall.SIGKILL), e.killContainerd()) }
 
 func (e *Engine) end(sig syscall.Signal) error {
 	if err := e.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -143,9 +143,11 @@ func (e *Engine) Destroy() error {
 	return errors.Join(err, e.Stop(), e.killContainerd(), e.unmount(), os.RemoveAll(e.dir))
 }
 
-// killContainerd ends the containerd that the engine has started, which outlives it when it was killed.
+// killContainerd ends the containerd that the engine has started, which may outlive it when it was killed, and lets the next
+// engine start one.
 func (e *Engine) killContainerd() error {
-	b, err := os.ReadFile(filepath.Join(e.dir, "exec/containerd/containerd.pid"))
+	file := filepath.Join(e.dir, "exec/containerd/containerd.pid")
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return nil // it ended with the engine
 	}
@@ -153,11 +155,12 @@ func (e *Engine) killContainerd() error {
 	if _, err := fmt.Sscan(string(b), &pid); err != nil {
 		return err
 	}
-	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil || !strings.Contains(string(name), e.dir) {
-		return nil
+	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(string(name), e.dir) {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return err
+		}
 	}
-	return syscall.Kill(pid, syscall.SIGKILL)
+	return os.Remove(file) // its number may stay in use until somebody has waited for it
 }
 
 // unmount takes away what the engine has left mounted.

@@ -1,0 +1,261 @@
+//go:build unix
+
+package docker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"moat/internal/sandbox"
+)
+
+func TestLife(t *testing.T) {
+	for word, want := range map[string]sandbox.State{
+		"created": sandbox.Gone, "running": sandbox.Running, "paused": sandbox.Running, "restarting": sandbox.Unknown,
+		"removing": sandbox.Unknown, "exited": sandbox.Gone, "dead": sandbox.Gone,
+		"configured": sandbox.Gone, "initialized": sandbox.Gone, "stopping": sandbox.Unknown, "stopped": sandbox.Gone,
+		"unknown": sandbox.Unknown, "": sandbox.Unknown, "Running": sandbox.Unknown, "hibernating": sandbox.Unknown,
+	} {
+		got, err := life(word)
+		if got != want || (err != nil) != (want == sandbox.Unknown) {
+			t.Errorf("%q: %v, %v, want %v", word, got, err, want)
+		}
+	}
+}
+
+// TestClasses holds answers of an engine to what is made of them.
+func TestClasses(t *testing.T) {
+	for name, test := range map[string]struct {
+		status int
+		body   string
+		want   error
+		text   string
+	}{
+		"not found": {404, `{"message":"No such container: x"}`, errNotFound, "No such container: x"},
+		"conflict":  {409, `{"message":"taken"}`, errConflict, "taken"},
+		"other":     {500, `{"message":"disk full"}`, nil, "disk full"},
+		"no JSON":   {502, "bad gateway\n", nil, "bad gateway"},
+		"nothing":   {503, "", nil, "503"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := answering(t, func(w http.ResponseWriter, r *http.Request) {
+				w.WriteHeader(test.status)
+				fmt.Fprint(w, test.body)
+			})
+			_, err := e.inspect(t.Context(), "x")
+			for _, class := range []error{errNotFound, errConflict, errUnreachable} {
+				if errors.Is(err, class) != (class == test.want) {
+					t.Errorf("%v is %v: %v", err, class, errors.Is(err, class))
+				}
+			}
+			if err == nil || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("%v does not say %q", err, test.text)
+			}
+		})
+	}
+}
+
+// answering is an engine that greets and then does as it is told.
+func answering(t *testing.T, serve http.HandlerFunc) *engine {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/_ping" {
+			w.Header().Set("Api-Version", "1.41")
+			return
+		}
+		serve(w, r)
+	}))
+	t.Cleanup(server.Close)
+	e, err := newEngine(Endpoint{Host: "tcp://" + server.Listener.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestUnreachable(t *testing.T) {
+	e, err := newEngine(Endpoint{Host: "unix://" + t.TempDir() + "/none"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.inspect(t.Context(), "x"); !errors.Is(err, errUnreachable) || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("nobody there: %v", err)
+	}
+	hung := answering(t, func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err == nil {
+			conn.Close()
+		}
+	})
+	if _, err := hung.inspect(t.Context(), "x"); !errors.Is(err, errUnreachable) {
+		t.Errorf("hung up: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := hung.inspect(ctx, "x"); !errors.Is(err, context.Canceled) || errors.Is(err, errUnreachable) {
+		t.Errorf("given up: %v", err)
+	}
+}
+
+func TestPickVersion(t *testing.T) {
+	for theirs, want := range map[string]string{
+		"1.41": "1.41", "1.44": "1.44", "1.56": "1.56", "1.99": "1.56", "1.40": "", "2.0": "", "": "", "x": "", "1.": "",
+	} {
+		got, err := pickVersion(theirs)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v, want %q", theirs, got, err, want)
+		}
+	}
+}
+
+func TestEndpoints(t *testing.T) {
+	home := t.TempDir()
+	docker := filepath.Join(home, ".docker")
+	write := func(name, text string) {
+		path := filepath.Join(docker, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id := func(name string) string {
+		sum := sha256.Sum256([]byte(name))
+		return hex.EncodeToString(sum[:])
+	}
+	write("config.json", `{"currentContext": "mine"}`)
+	write("contexts/meta/"+id("mine")+"/meta.json", `{"Name":"mine","Endpoints":{"docker":{"Host":"unix:///mine.sock"}}}`)
+	write("contexts/meta/"+id("tls")+"/meta.json", `{"Name":"tls","Endpoints":{"docker":{"Host":"tcp://127.0.0.1:2376"}}}`)
+	write("contexts/tls/"+id("tls")+"/docker/ca.pem", "")
+	write("contexts/meta/"+id("broken")+"/meta.json", `{"Name":`)
+	for name, test := range map[string]struct {
+		env  map[string]string
+		want Endpoint
+		fail bool
+	}{
+		"context in use": {nil, Endpoint{Host: "unix:///mine.sock", From: `context "mine"`}, false},
+		"DOCKER_HOST":    {map[string]string{"DOCKER_HOST": "unix:///x"}, Endpoint{Host: "unix:///x", From: "DOCKER_HOST"}, false},
+		"DOCKER_CONTEXT": {map[string]string{"DOCKER_CONTEXT": "tls"},
+			Endpoint{Host: "tcp://127.0.0.1:2376", TLS: docker + "/contexts/tls/" + id("tls") + "/docker", From: `context "tls"`}, false},
+		"TLS": {map[string]string{"DOCKER_HOST": "tcp://localhost:1", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/keys"},
+			Endpoint{Host: "tcp://localhost:1", TLS: "/keys", From: "DOCKER_HOST"}, false},
+		"no such context": {map[string]string{"DOCKER_CONTEXT": "none"}, Endpoint{}, true},
+		"broken context":  {map[string]string{"DOCKER_CONTEXT": "broken"}, Endpoint{}, true},
+		"default context": {map[string]string{"DOCKER_CONTEXT": "default", "HOME": "/none", "DOCKER_CONFIG": docker}, Endpoint{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := FindEndpoint(t.Context(), func(v string) (string, bool) {
+				if v == "HOME" && test.env["HOME"] == "" {
+					return home, true
+				}
+				value, ok := test.env[v]
+				return value, ok
+			})
+			if (err != nil) != test.fail {
+				t.Fatalf("%v", err)
+			}
+			if test.want.Host == "" {
+				return // which socket there is on this machine is another matter
+			}
+			if d := cmp.Diff(test.want, got); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+func TestEnginesElsewhere(t *testing.T) {
+	for host, elsewhere := range map[string]bool{
+		"unix:///var/run/docker.sock": false, "tcp://127.0.0.1:2375": false, "tcp://[::1]:2375": false, "tcp://localhost:2375": false,
+		"tcp://192.0.2.1:2375": true, "ssh://me@host": true,
+	} {
+		if _, err := newEngine(Endpoint{Host: host}); errors.Is(err, errElsewhere) != elsewhere {
+			t.Errorf("%s: %v", host, err)
+		}
+	}
+}
+
+// TestDiagnose holds reasons to what mends them.
+func TestDiagnose(t *testing.T) {
+	for name, test := range map[string]struct {
+		cause       error
+		reason, fix string
+	}{
+		"not there":   {fmt.Errorf("%w: %w", errUnreachable, fs.ErrNotExist), "nothing listens at /x (default)", "install Docker"},
+		"not allowed": {fmt.Errorf("%w: %w", errUnreachable, fs.ErrPermission), "you may not use", "usermod -aG docker"},
+		"elsewhere":   {errElsewhere, "another machine", "docker context use default"},
+		"old":         {errVersion, "too old", "20.10"},
+		"desktop":     {Endpoint{Host: "unix:///home/me/.docker/desktop/docker.sock"}.foreign(), "virtual machine", "engine/install"},
+		"elsewhere 2": {info{KernelVersion: "0.1"}.usable(), "they have Linux 0.1", "engine/install"},
+		"windows":     {info{OSType: "windows"}.usable(), "windows", "Linux containers"},
+		"anything":    {errors.New("odd"), "odd", "docker context ls"},
+	} {
+		var u *sandbox.Unavailable
+		err := (&Runtime{}).diagnose(Endpoint{Host: "unix:///x", From: "default"}, test.cause)
+		if !errors.As(err, &u) || !strings.Contains(u.Reason, test.reason) || !strings.Contains(u.Fix, test.fix) {
+			t.Errorf("%s: %+v", name, u)
+		}
+	}
+}
+
+func TestCommandUser(t *testing.T) {
+	me, root := sandbox.User{UID: 1000, GID: 100}, sandbox.User{}
+	for name, test := range map[string]struct {
+		person   sandbox.User
+		rootless bool
+		uid, gid int
+		image    string
+	}{
+		"ordinary":       {me, false, 1000, 100, ""},
+		"root":           {root, false, 0, 0, "node"},
+		"rootless":       {me, true, 0, 0, ""},
+		"rootless, root": {root, true, 0, 0, ""},
+	} {
+		spec := sandbox.Spec{User: test.person, Image: sandbox.Image{User: "node"}}
+		user, image := commandUser(spec, test.rootless)
+		if user.UID != test.uid || user.GID != test.gid || image != test.image {
+			t.Errorf("%s: %+v, image's %q", name, user, image)
+		}
+	}
+}
+
+func TestFollow(t *testing.T) {
+	report := `{"status":"Pulling from x","id":"12"}
+{"status":"Downloading","progressDetail":{"current":5,"total":10},"id":"a"}
+{"status":"Downloading","progressDetail":{"current":20,"total":20},"id":"b"}
+{"status":"Extracting","progressDetail":{"current":1,"total":10},"id":"a"}
+{"status":"Download complete","progressDetail":{},"id":"a"}
+`
+	var done, total int64
+	if err := follow(strings.NewReader(report), func(d, n int64) { done, total = d, n }); err != nil || done != 25 || total != 30 {
+		t.Errorf("%d of %d, %v", done, total, err)
+	}
+	if err := follow(strings.NewReader(report+`{"error":"denied"}`), nil); err == nil || err.Error() != "denied" {
+		t.Errorf("a pull that failed: %v", err)
+	}
+	if err := follow(strings.NewReader(`{"status":`), nil); err == nil {
+		t.Error("a report that was cut off")
+	}
+}
+
+// FuzzFollow reads what an engine, or what is in its place, may say.
+func FuzzFollow(f *testing.F) {
+	f.Add(`{"status":"Downloading","progressDetail":{"current":5,"total":10},"id":"a"}`)
+	f.Add(`{"error":"x"}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		_ = follow(strings.NewReader(text), func(int64, int64) {})
+	})
+}
