@@ -34,6 +34,17 @@ func equip(ctx context.Context, app *cli.App) {
 	app.CleanImages = func(ctx context.Context, home string, c image.Cleaning) (image.Cleaned, error) {
 		return image.Open(home).Clean(ctx, c)
 	}
+	app.Containers = func(ctx context.Context) ([]cli.Container, error) {
+		found, err := supervisor.Containers(ctx, os.LookupEnv)
+		out := make([]cli.Container, len(found))
+		for i, c := range found {
+			out[i] = cli.Container{Runtime: c.Runtime, Ref: c.Ref, ID: c.ID, Name: c.Name, State: c.State}
+		}
+		return out, err
+	}
+	app.RemoveContainer = func(ctx context.Context, c cli.Container) error {
+		return supervisor.RemoveContainer(ctx, c.ID, os.LookupEnv)
+	}
 	app.Machine = func(home string) []cli.Fact {
 		var out []cli.Fact
 		for _, f := range native.Examine(home) {

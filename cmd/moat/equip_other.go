@@ -22,6 +22,8 @@ func self() string {
 // equip gives the command line what it needs of runtimes; this system has none yet.
 func equip(_ context.Context, app *cli.App) {
 	app.Runtimes = func() map[string]sandbox.Runtime { return nil }
+	app.Containers = func(context.Context) ([]cli.Container, error) { return nil, nil }
+	app.RemoveContainer = func(context.Context, cli.Container) error { return nil }
 	app.Machine = func(string) []cli.Fact { return nil }
 	app.Tools = func(cli.Wanted) ([]sandbox.Tool, map[string]string, error) { return nil, map[string]string{}, nil }
 	app.ToolReports = func(cli.Wanted) []cli.ToolReport { return []cli.ToolReport{} }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,8 +23,8 @@ func (app *App) cleanCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "clean [-f] [--dry-run] [--older-than DURATION]",
 		Short: "Remove runs that have ended, images that no run uses, and leftovers",
-		Long: `Remove every run that has ended, every image that no run uses, and what interrupted commands left behind. Without -f it asks
-first; where it cannot ask it only says what it would remove.`,
+		Long: `Remove every run that has ended, every image that no run uses, and what interrupted commands left behind, containers that
+belong to no run too. Without -f it asks first; where it cannot ask it only says what it would remove.`,
 		Example: `  moat clean --dry-run
   moat clean -f --older-than 168h`,
 		Args: noArgs,
@@ -54,6 +55,10 @@ func (app *App) clean(c *cobra.Command, o cleanOptions) error {
 			ended = append(ended, e)
 		}
 	}
+	orphans, err := app.orphans(c.Context(), home)
+	if err != nil {
+		app.say("containers without a run were not looked for: %s", plain(err.Error()))
+	}
 	for _, p := range list.Problems {
 		app.say("left alone: %s", plain(p.Err.Error()))
 	}
@@ -69,8 +74,16 @@ func (app *App) clean(c *cobra.Command, o cleanOptions) error {
 		for _, i := range images.Images {
 			fmt.Fprintf(app.Out, "image  %s  %s\n", visible(i.Ref), sizeText(i.Bytes))
 		}
-		if err := app.mayClean(o, len(ended), len(images.Images)); err != nil || o.dryRun {
+		for _, c := range orphans {
+			fmt.Fprintf(app.Out, "%s  %s container without a run\n", plain(c.Name), c.Runtime)
+		}
+		if err := app.mayClean(o, len(ended), len(images.Images), len(orphans)); err != nil || o.dryRun {
 			return err
+		}
+	}
+	for _, o := range orphans {
+		if err := app.RemoveContainer(c.Context(), o); err != nil {
+			return fmt.Errorf("remove %s: %w", o.Name, err)
 		}
 	}
 	for _, e := range ended {
@@ -91,25 +104,29 @@ func (app *App) clean(c *cobra.Command, o cleanOptions) error {
 	if n := len(images.Images); n > 0 || images.Layers > 0 {
 		what += fmt.Sprintf(", %s (%s)", count(n, "image"), sizeText(images.Bytes))
 	}
-	app.say("removed %s and %s", what, count(len(swept)+images.Leftovers, "leftover"))
+	app.say("removed %s and %s", what, count(len(swept)+images.Leftovers+len(orphans), "leftover"))
 	return nil
 }
 
-// mayClean asks whether so many runs and images may be removed, if there are any and nobody has said so.
-func (app *App) mayClean(o cleanOptions, runs, images int) error {
-	what := count(runs, "run")
+// mayClean asks whether so much may be removed, if there is anything and nobody has said so.
+func (app *App) mayClean(o cleanOptions, runs, images, containers int) error {
+	var parts []string
+	for _, p := range []struct {
+		n     int
+		thing string
+	}{{runs, "run"}, {images, "image"}, {containers, "container"}} {
+		if p.n > 0 {
+			parts = append(parts, count(p.n, p.thing))
+		}
+	}
 	switch {
 	case o.dryRun && runs == 0:
 		app.say("no run has ended")
 		return nil
-	case o.dryRun || runs+images == 0:
+	case o.dryRun || len(parts) == 0:
 		return nil
-	case runs == 0:
-		what = count(images, "image")
-	case images > 0:
-		what += " and " + count(images, "image")
 	}
-	return app.confirm(fmt.Sprintf("Remove %s?", what), "-f")
+	return app.confirm(fmt.Sprintf("Remove %s?", strings.Join(parts, " and ")), "-f")
 }
 
 // cleanImages removes, or finds, images that no run uses.

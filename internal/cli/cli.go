@@ -50,6 +50,10 @@ type App struct {
 	FetchImage func(context.Context, plan.Fetch) (*plan.Image, error)
 	// CleanImages removes images that nothing needs; nil: this system keeps none.
 	CleanImages func(ctx context.Context, home string, c image.Cleaning) (image.Cleaned, error)
+	// Containers are those that engines keep for moat; none where there is no engine.
+	Containers func(context.Context) ([]Container, error)
+	// RemoveContainer ends and removes one of them.
+	RemoveContainer func(context.Context, Container) error
 	// Keyring keeps the key of the credential store; nil: it is kept in a file.
 	Keyring secret.Keyring
 
@@ -110,7 +114,7 @@ Ctrl+C; MOAT_APPROVE=1 accepts what an agent.yaml asks for. A flag wins over the
 		c.GroupID = "grants"
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{app.cleanCommand(), app.doctorCommand(), app.completionCommand(), app.versionCommand()} {
+	for _, c := range []*cobra.Command{app.statusCommand(), app.cleanCommand(), app.doctorCommand(), app.completionCommand(), app.versionCommand()} {
 		c.GroupID = "moat"
 		root.AddCommand(c)
 	}

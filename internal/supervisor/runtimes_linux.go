@@ -65,3 +65,24 @@ func imageLayers(ctx context.Context, home string, p plan.Plan) (layers []string
 	}
 	return image.Open(home).Layers(ctx, p.ImageDigest)
 }
+
+// A Container is one that an engine keeps for moat.
+type Container struct {
+	Runtime, ID, Name, State string
+	Ref                      sandbox.Ref
+}
+
+// Containers returns all that engines keep for moat. env is as for NewRuntime.
+func Containers(ctx context.Context, env func(string) (string, bool)) ([]Container, error) {
+	found, err := (&docker.Runtime{Env: env}).List(ctx)
+	out := make([]Container, len(found))
+	for i, c := range found {
+		out[i] = Container{Runtime: docker.Name, ID: c.ID, Name: c.Name, State: c.State, Ref: c.Ref}
+	}
+	return out, err
+}
+
+// RemoveContainer ends and removes one of Containers. env is as for NewRuntime.
+func RemoveContainer(ctx context.Context, id string, env func(string) (string, bool)) error {
+	return (&docker.Runtime{Env: env}).RemoveContainer(ctx, id)
+}
