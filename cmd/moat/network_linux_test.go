@@ -30,14 +30,16 @@ type lab struct {
 	auth    atomic.Value // the last Authorization that a server got
 }
 
-// newLab starts the servers and writes the configuration that leads there. Agent is the text of agent.yaml.
-func newLab(t *testing.T, agent string) *lab {
+// newLab starts the servers and writes the configuration that leads there. Agent is the text of agent.yaml; env is added to
+// the environment of moat.
+func newLab(t *testing.T, agent string, env ...string) *lab {
 	t.Helper()
 	bin, _ := prepare(t)
 	dir := t.TempDir()
 	l := &lab{t: t, bin: filepath.Join(bin, "moat"), project: filepath.Join(dir, "project")}
 	home := filepath.Join(dir, "moat")
 	l.env = []string{"HOME=" + filepath.Join(dir, "home"), "MOAT_HOME=" + home, "PATH=" + bin + ":/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8"}
+	l.env = append(l.env, env...)
 
 	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if auth := r.Header.Get("Authorization"); auth != "" {
@@ -120,9 +122,13 @@ env: {LAB_TOKEN: placeholder}
 `
 
 // TestGrant uses a credential that the sandbox never sees.
-func TestGrant(t *testing.T) {
+func TestGrant(t *testing.T) { newLab(t, grantAgent).grant(t) }
+
+const grantAgent = "command: [sleep, \"1000\"]\n"
+
+func (l *lab) grant(t *testing.T) {
+	t.Helper()
 	const token = "real-token-5f1c7be20b4c4d"
-	l := newLab(t, "command: [sleep, \"1000\"]\n")
 	if out, code := l.moat("run", "-d", "-n", "lab", "--grant", "lab"); code != 125 {
 		t.Fatalf("without the credential: exit code %d, %s", code, out)
 	}
@@ -178,8 +184,10 @@ func (l *lab) searchFor(t *testing.T, secret string) {
 }
 
 // TestNetwork reaches out of a strict run in the ways that programs do, before and after its supervisor was killed.
-func TestNetwork(t *testing.T) {
-	l := newLab(t, strictAgent)
+func TestNetwork(t *testing.T) { newLab(t, strictAgent).network(t) }
+
+func (l *lab) network(t *testing.T) {
+	t.Helper()
 	if out, code := l.moat("run", "-d", "--approve", "-n", "lab"); code != 0 {
 		t.Fatalf("run: exit code %d, %s", code, out)
 	}

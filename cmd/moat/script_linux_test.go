@@ -51,7 +51,7 @@ func TestScripts(t *testing.T) {
 	if bin == "" {
 		bin, scripts = prepare(t)
 	}
-	t.Run("as "+map[bool]string{true: "root", false: "user"}[os.Getuid() == 0], func(t *testing.T) { runScripts(t, bin, scripts) })
+	t.Run("as "+map[bool]string{true: "root", false: "user"}[os.Getuid() == 0], func(t *testing.T) { runScripts(t, bin, scripts, nil) })
 	if os.Getuid() == 0 {
 		t.Run("as user", func(t *testing.T) { runAsNobody(t, bin, scripts) })
 	}
@@ -115,7 +115,8 @@ func copyProgram(to string) error {
 	return os.WriteFile(to, data, 0o755)
 }
 
-func runScripts(t *testing.T, bin, scripts string) {
+// runScripts runs the scripts in a folder. vars are added to their environment.
+func runScripts(t *testing.T, bin, scripts string, vars map[string]string) {
 	testscript.Run(t, testscript.Params{
 		Dir: scripts,
 		Setup: func(env *testscript.Env) error {
@@ -133,6 +134,9 @@ func runScripts(t *testing.T, bin, scripts string) {
 			env.Setenv("MOAT_HOME", filepath.Join(env.WorkDir, "moat"))
 			env.Setenv("PATH", bin+":/usr/local/bin:/usr/bin:/bin")
 			env.Setenv("LANG", "C.UTF-8")
+			for name, value := range vars {
+				env.Setenv(name, value)
+			}
 			env.Defer(func() { tidy(t, bin, filepath.Join(env.WorkDir, "moat"), j) })
 			return nil
 		},
