@@ -22,6 +22,8 @@ type Start struct {
 	Env  []string `json:"env"`           // KEY=value, the command's whole environment
 	Size Size     `json:"size,omitzero"` // of the terminal, if the plan wants one
 
+	Watched bool `json:"watched"` // somebody waits to see the run: Ready may come before the record on disk says that it runs
+
 	UpstreamProxy string `json:"upstream_proxy,omitempty"` // the plan's, with its password
 }
 

@@ -165,7 +165,7 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	start := &api.Start{Env: env, Size: app.size()}
+	start := &api.Start{Env: env, Size: app.size(), Watched: !o.detach}
 	if proxy := global.Egress.UpstreamProxy; proxy != nil {
 		start.UpstreamProxy = proxy.String()
 	}

@@ -284,6 +284,9 @@ func (s *supervisor) spawn(ctx context.Context) error {
 		case line.Failed:
 			return &startError{code: m.Code, err: errors.New(m.Error)}
 		case line.Spawned:
+			if s.Start.Watched {
+				s.announce(run.Running) // what the disk is told is the same, a moment later
+			}
 			return s.note(s.Folder.Do(run.EventUp, time.Now(), nil))
 		}
 	}

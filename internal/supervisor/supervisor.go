@@ -68,6 +68,7 @@ type supervisor struct {
 
 	audience audience
 	up       chan struct{} // closed when the command runs, or never will
+	once     sync.Once     // closes up
 	ended    chan struct{} // closed when final and failed hold the end of the command
 	final    api.Exit
 	failed   *api.Failed // set if the command never started
@@ -158,8 +159,7 @@ func (s *supervisor) live(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.tell(api.Ready{State: string(s.state())})
-	close(s.up)
+	s.announce(s.state())
 	if !s.isEnded() {
 		if err := s.pump(ctx); err != nil {
 			return err
@@ -221,6 +221,12 @@ func (s *supervisor) receive(ctx context.Context) (line.Exit, error) {
 
 // state returns the run's state.
 func (s *supervisor) state() run.State { return s.Folder.Record().State }
+
+// announce tells everybody that the command runs, or never will. Only the first time counts.
+func (s *supervisor) announce(state run.State) {
+	s.tell(api.Ready{State: string(state)})
+	s.once.Do(func() { close(s.up) })
+}
 
 // tell answers whoever waits for the start; only the first answer counts.
 func (s *supervisor) tell(r api.Ready) {
