@@ -37,6 +37,7 @@ func (app *App) prepareGuard() (*guard, error) {
 	}
 	defer theirs.Close()
 	cmd := exec.Command(app.Self, api.VerbGuard)
+	cmd.Args[0] = "moat" // what ps shows
 	cmd.Dir = "/"
 	cmd.Env = app.guardEnv()
 	cmd.ExtraFiles = []*os.File{api.FDAnswer - 3: theirs}

@@ -93,6 +93,7 @@ func (b *backoff) next(lived time.Duration) (time.Duration, bool) {
 // once runs one supervisor to its end.
 func (g *Guard) once(ctx context.Context) error {
 	cmd := exec.Command(g.Program[0], g.Program[1:]...)
+	cmd.Args[0] = "moat" // what ps shows
 	cmd.Stdin = bytes.NewReader(g.Start)
 	cmd.Stderr = g.Log
 	cmd.ExtraFiles = []*os.File{fdLock - 3: g.Lock, fdListener - 3: g.Listener, fdReady - 3: g.Answer, fdMemory - 3: g.Memory}
