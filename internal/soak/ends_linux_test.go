@@ -145,7 +145,7 @@ func TestStopSurvives(t *testing.T) {
 func TestLeftBehind(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c := w.run("-n", "behind", "--", "sh", "-c", "sleep 1000 & (sleep 0.05; echo late) & echo early").want(0)
+	c := w.run("-n", "behind", "--", "sh", "-c", "sleep 1000 & echo early; (echo late) &").want(0)
 	if c.out.String() != "early\nlate\n" {
 		t.Errorf("shown: %q", c.out.String())
 	}
