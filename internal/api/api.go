@@ -20,13 +20,20 @@
 // with the request; descriptors travel only after the answer.
 //
 //	client ── Attach | Exec ──▶        always first
-//	client ── Input, Resize, Signal ──▶
-//	       ◀── Started, Output, InputDone, Notice ── supervisor
+//	client ── Input, Resize, Signal, Typed ──▶
+//	       ◀── Started, Output, InputDone, Notice, Keyboard ── supervisor
 //	       ◀── Exit | Failed | Gone ── supervisor     always last
 //
 // Output carries the number of its first byte, as in the run's output record; a client that comes back asks for
 // the first byte that it has not seen. Input is numbered per Source and is kept by the client until InputDone
 // says that the command has taken it, so that nothing is lost or doubled when a supervisor is replaced.
+//
+// # The command's terminal
+//
+// Where the supervisor has borrowed it (package line), it passes it on, with Keyboard, to clients that type on a
+// terminal. The one that leads (Lead) then writes what is typed straight to the command, once all of its Input is
+// taken, and says from time to time with Typed that somebody is there. Any other goes on with Input, and so becomes the
+// leader.
 package api
 
 import (
@@ -59,6 +66,7 @@ const (
 	KindInput     byte = 'I' // client: binary, see Input
 	KindResize    byte = 'Z' // client: Size
 	KindSignal    byte = 'K' // client, exec only: Signal
+	KindTyped     byte = 't' // client: Typed
 	KindStarted   byte = 's' // supervisor: Started
 	KindOutput    byte = 'o' // supervisor: binary, see Output
 	KindInputDone byte = 'i' // supervisor: binary, uint64: input taken
@@ -66,6 +74,7 @@ const (
 	KindRepaint   byte = 'r' // supervisor, terminals only: Repaint; Paint frames with its bytes follow
 	KindPaint     byte = 'p' // supervisor: bytes for the terminal
 	KindLead      byte = 'l' // supervisor: Lead
+	KindKeyboard  byte = 'k' // supervisor: empty, with the command's terminal beside it
 	KindExit      byte = 'x' // supervisor, last: Exit
 	KindFailed    byte = 'f' // supervisor, last: Failed
 	KindGone      byte = 'g' // supervisor, last: Gone
@@ -145,6 +154,11 @@ type Size struct {
 // Signal is a Linux signal number for an exec'ed command.
 type Signal struct {
 	Signal int `json:"signal"`
+}
+
+// Typed says when somebody typed last.
+type Typed struct {
+	At time.Time `json:"at"`
 }
 
 // Started says that the command runs, and how much of this source's input it has already taken.

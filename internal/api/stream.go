@@ -19,7 +19,7 @@ import (
 // Frames is what a connection is upgraded to (RFC 9110, 7.8) to carry a stream.
 const Frames = "moat-frames"
 
-// A Stream is one end of an attach or exec stream. One goroutine may receive (Next, Files) while others send; CloseWrite
+// A Stream is one end of an attach or exec stream. One goroutine may receive (Next, Descriptors) while others send; CloseWrite
 // and Close may be called by any.
 type Stream struct {
 	conn net.Conn
@@ -150,17 +150,17 @@ func (s *Stream) Next() (kind byte, payload []byte, err error) {
 	return kind, payload, err
 }
 
-// Files returns the n files that came with the frame that Next returned; the caller closes them. There may be fewer.
-func (s *Stream) Files(n int) ([]*os.File, error) {
+// Descriptors returns the n descriptors that came with the frame that Next returned; the caller closes them.
+func (s *Stream) Descriptors(n int) ([]sock.Raw, error) {
 	fds, err := s.in.Claim(n, s.pos)
 	if err != nil {
-		return nil, fmt.Errorf("receive files: %w", err)
+		return nil, fmt.Errorf("receive descriptors: %w", err)
 	}
-	files := make([]*os.File, len(fds))
+	all := make([]sock.Raw, len(fds))
 	for i, fd := range fds {
-		files[i] = os.NewFile(uintptr(fd), "received")
+		all[i] = sock.Raw(fd)
 	}
-	return files, nil
+	return all, nil
 }
 
 // SetStall says how long a write may wait for the peer before the stream breaks. Zero, as at first: for ever.
@@ -243,7 +243,7 @@ func (s *Stream) Offer(kind byte, parts ...[]byte) (sent, all bool) {
 	if s.failure != nil {
 		return true, false
 	}
-	n, err := writeNow(s.conn, s.out)
+	n, err := sock.WriteNow(s.conn.(*net.UnixConn), s.out)
 	if s.failed(err) != nil {
 		return true, false
 	}

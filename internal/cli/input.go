@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"moat/internal/api"
+	"moat/internal/sock"
 )
 
 // input is a client's standard input on its way to a command: read once, kept until the command has taken it, and
@@ -21,6 +22,12 @@ type input struct {
 	kept   []byte // read and not yet taken
 	eof    bool
 	change chan struct{} // closed and replaced whenever one of the above changes
+
+	// What is typed goes straight to the command's terminal while there is one, this client leads, and nothing is kept.
+	keyboard *sock.Raw // nil: there is none
+	leads    bool
+	report   func(at time.Time) // tells the supervisor, a while after something was typed
+	typed    time.Time          // not reported yet; zero: nothing
 }
 
 // newInput starts reading from r. The reading goroutine ends with r, or with the process: a read from a terminal
@@ -38,7 +45,11 @@ func (in *input) read(r io.Reader) {
 	for {
 		n, err := r.Read(buf)
 		in.mu.Lock()
-		in.kept = append(in.kept, buf[:n]...)
+		in.kept = append(in.kept, buf[in.write(buf[:n]):n]...)
+		if len(in.kept) == 0 && err == nil {
+			in.mu.Unlock()
+			continue
+		}
 		if err != nil {
 			in.eof = true
 		}
@@ -53,6 +64,70 @@ func (in *input) read(r io.Reader) {
 		if err != nil {
 			return
 		}
+	}
+}
+
+// write writes to the command's terminal what may be written there and is taken at once, and returns how much that is.
+// mu is held.
+func (in *input) write(p []byte) int {
+	if in.keyboard == nil || !in.leads || len(in.kept) > 0 {
+		return 0
+	}
+	n, err := in.keyboard.WriteNow(p)
+	if err != nil {
+		in.unplug()
+	}
+	if n > 0 && in.typed.IsZero() {
+		time.AfterFunc(reportTime, in.tell)
+	}
+	if n > 0 {
+		in.typed = time.Now()
+	}
+	return n
+}
+
+// reportTime is how long after a key the supervisor hears of it that did not pass it on.
+const reportTime = 300 * time.Millisecond
+
+// tell reports what was typed and not reported.
+func (in *input) tell() {
+	in.mu.Lock()
+	at, report := in.typed, in.report
+	in.typed = time.Time{}
+	in.mu.Unlock()
+	if !at.IsZero() && report != nil {
+		report(at)
+	}
+}
+
+// plug connects the command's terminal, which is the input's from then on.
+func (in *input) plug(keyboard sock.Raw, report func(at time.Time)) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.unplug()
+	in.keyboard, in.report = &keyboard, report
+}
+
+// lead says whether this client leads, on the connection that is there.
+func (in *input) lead(on bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.leads = on
+}
+
+// lost says that the connection is gone.
+func (in *input) lost() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.unplug()
+	in.leads = false
+}
+
+// unplug closes the command's terminal. mu is held.
+func (in *input) unplug() {
+	if in.keyboard != nil {
+		_ = in.keyboard.Close() // it was only written to
+		in.keyboard = nil
 	}
 }
 
@@ -80,6 +155,7 @@ const flushTime = 500 * time.Millisecond
 
 // flush waits until the command has taken what was read so far, for a moment.
 func (in *input) flush(ctx context.Context) {
+	in.tell()
 	ctx, cancel := context.WithTimeout(ctx, flushTime)
 	defer cancel()
 	in.mu.Lock()

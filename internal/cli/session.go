@@ -215,6 +215,9 @@ func (s *attachment) connection(ctx context.Context) error {
 		return err
 	}
 	defer stream.Close()
+	if s.input != nil {
+		defer s.input.lost()
+	}
 	open, closed := context.WithCancel(ctx)
 	defer closed()
 	for {
@@ -257,6 +260,8 @@ func (s *attachment) receive(open context.Context, kind byte, payload []byte, st
 		return s.show(out)
 	case api.KindRepaint, api.KindPaint, api.KindLead:
 		return s.draw(kind, payload)
+	case api.KindKeyboard:
+		return s.plug(stream)
 	case api.KindInputDone:
 		taken, err := api.ParseInputDone(payload)
 		if err == nil && s.input != nil {
@@ -287,6 +292,21 @@ func (s *attachment) receive(open context.Context, kind byte, payload []byte, st
 	}
 }
 
+// plug takes the command's terminal, to which what is typed goes straight.
+func (s *attachment) plug(stream *api.Stream) error {
+	files, err := stream.Descriptors(1)
+	if err != nil {
+		return fmt.Errorf("%w: %w", api.ErrUnreachable, err)
+	}
+	if s.input == nil {
+		return files[0].Close()
+	}
+	s.input.plug(files[0], func(at time.Time) {
+		_ = stream.Send(api.KindTyped, api.Encode(api.Typed{At: at})) // the one who receives notices
+	})
+	return nil
+}
+
 // draw handles a frame that only those get who show the run's terminal.
 func (s *attachment) draw(kind byte, payload []byte) error {
 	switch {
@@ -297,6 +317,9 @@ func (s *attachment) draw(kind byte, payload []byte) error {
 	case kind == api.KindLead:
 		lead, err := api.Decode[api.Lead](payload)
 		s.screen.lead(lead.On)
+		if s.input != nil {
+			s.input.lead(lead.On)
+		}
 		return err
 	default:
 		head, err := api.Decode[api.Repaint](payload)

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -12,10 +13,11 @@ import (
 )
 
 // An intake is the input of one process: what its sources sent and it did not take yet. Guarded by the process's
-// mutex, except for the two fields that never change.
+// mutex, except for the first two fields, which never change.
 type intake struct {
 	file     *os.File // pipe or terminal; nil: none
 	terminal bool
+	waits    *os.File // the terminal, while it is waited for
 
 	more    sync.Cond // inbox or ended changed
 	inbox   []piece
@@ -150,8 +152,10 @@ func (in *intake) close() {
 		src.taken, src.news = src.received, true
 	}
 	in.more.Broadcast()
-	if in.file != nil {
-		_ = in.file.SetWriteDeadline(time.Unix(1, 0))
+	for _, f := range []*os.File{in.file, in.waits} {
+		if f != nil {
+			_ = f.SetWriteDeadline(time.Unix(1, 0)) // a terminal is only waited for by the second
+		}
 	}
 }
 
@@ -192,7 +196,7 @@ func (p *process) nextPiece() (pc piece, ok bool) {
 // deliver writes one piece. It reports false when the process takes nothing any more.
 func (p *process) deliver(pc piece) bool {
 	for data := pc.data; len(data) > 0; {
-		n, err := p.in.file.Write(data[:min(len(data), maxPiece)])
+		n, err := p.write(data[:min(len(data), maxPiece)])
 		p.mu.Lock()
 		if n > 0 {
 			p.in.last = data[n-1]
@@ -213,6 +217,30 @@ func (p *process) deliver(pc piece) bool {
 		p.typeEOF()
 	}
 	return true
+}
+
+// write writes to the process, and waits while it takes nothing.
+func (p *process) write(data []byte) (int, error) {
+	n, err := p.in.file.Write(data)
+	if !p.in.terminal || !errors.Is(err, unix.EAGAIN) {
+		return n, err
+	}
+	waits, err := openWatched(p.in.file)
+	if err != nil {
+		return n, err
+	}
+	defer waits.Close()
+	p.mu.Lock()
+	if p.in.ended {
+		_ = waits.SetWriteDeadline(time.Unix(1, 0))
+	}
+	p.in.waits = waits
+	p.mu.Unlock()
+	m, err := waits.Write(data[n:])
+	p.mu.Lock()
+	p.in.waits = nil
+	p.mu.Unlock()
+	return n + m, err
 }
 
 // typeEOF types the end-of-file character, if the terminal edits lines: once at the beginning of a line, and once

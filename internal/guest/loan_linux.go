@@ -52,8 +52,8 @@ func (p *process) borrow(s *session) error {
 		return fmt.Errorf("process %d is borrowed before its output was resumed", p.id)
 	}
 	p.loan.wanted = s
-	if p.loan.waits == nil {
-		_ = p.tty.SetReadDeadline(time.Unix(1, 0)) // wakes who reads it, if anybody still does
+	for _, f := range p.open {
+		_ = f.SetReadDeadline(time.Unix(1, 0)) // wakes who reads it, if anybody does
 	}
 	p.room.Broadcast()
 	return nil
@@ -78,25 +78,30 @@ func (p *process) interrupted(r reader) (lend, expired bool) {
 	return false, p.expired
 }
 
-// lend lends the terminal and returns when it is back, or when it is not waited for any more.
-func (p *process) lend(r reader) {
-	waits, err := p.offerLoan(r)
+// lend lends the terminal that is read from file, and returns when it is back, or when it is not waited for any more. It
+// is to be read from the returned file then; nil when the guest ends.
+func (p *process) lend(file *os.File) *os.File {
+	waits, err := p.offerLoan(file)
 	if err != nil {
 		p.g.log.Warn("a terminal is not lent", "process", p.id, "error", err)
-		return
+		return file
 	}
+	_ = file.Close()
 	p.g.wake()
 	_, _ = io.Copy(io.Discard, waits) // whatever ends it: the terminal is read here again
-	p.takeBack()
+	file, err = openWatched(p.tty)
+	if err != nil {
+		p.g.log.Error("a terminal that was lent cannot be read", "process", p.id, "error", err)
+	}
 	p.g.mu.Lock()
+	defer p.g.mu.Unlock()
 	delete(p.g.streams, waits)
-	p.g.mu.Unlock()
 	_ = waits.Close()
-	p.g.wake()
+	return p.takeBack(file)
 }
 
 // offerLoan prepares the loan that is wanted, and returns what to wait for.
-func (p *process) offerLoan(r reader) (waits *os.File, err error) {
+func (p *process) offerLoan(file *os.File) (waits *os.File, err error) {
 	p.g.mu.Lock()
 	defer p.g.mu.Unlock()
 	p.mu.Lock()
@@ -104,7 +109,7 @@ func (p *process) offerLoan(r reader) (waits *os.File, err error) {
 	to := p.loan.wanted
 	p.loan.wanted = nil
 	if !p.expired {
-		_ = r.file.SetReadDeadline(time.Time{})
+		_ = file.SetReadDeadline(time.Time{})
 	}
 	if p.g.stopped || p.expired || to == nil {
 		return nil, errors.New("it is about to end")
@@ -119,14 +124,16 @@ func (p *process) offerLoan(r reader) (waits *os.File, err error) {
 		return nil, fmt.Errorf("make a pipe: %w", err)
 	}
 	p.loan.slate.Begin(p.out.end)
-	p.loan.offer = &offer{to: to, end: end, files: line.Files{Names: line.LoanNames(), Files: []*os.File{r.file, p.loan.file, end}}}
+	p.loan.offer = &offer{to: to, end: end, files: line.Files{Names: line.LoanNames(), Files: []*os.File{p.tty, p.loan.file, end}}}
 	p.loan.waits, p.loan.back = waits, make(chan struct{})
 	p.g.streams[waits] = struct{}{}
+	delete(p.g.streams, file)
 	return waits, nil
 }
 
-// takeBack makes what the host has read and not recorded the next of the process's output.
-func (p *process) takeBack() {
+// takeBack makes what the host has read and not recorded the next of the process's output. The terminal is read from file
+// from now on, or not at all if it is nil or the guest ends. The caller holds g.mu.
+func (p *process) takeBack(file *os.File) *os.File {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.loan.withdraw(nil)
@@ -137,9 +144,22 @@ func (p *process) takeBack() {
 	p.out.put(data, line.Terminal, time.Now())
 	p.loan.waits = nil
 	close(p.loan.back)
+	p.g.wake()
+	if file != nil && p.g.stopped {
+		_ = file.Close()
+		return nil
+	}
+	if file != nil {
+		p.open = []*os.File{file}
+		p.g.streams[file] = struct{}{}
+		if p.expired {
+			_ = file.SetReadDeadline(time.Unix(1, 0))
+		}
+	}
+	return file
 }
 
-// dispose frees what lending has needed. The terminal is not read any more.
+// dispose closes the terminal, which is not read any more.
 func (p *process) dispose() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -147,6 +167,7 @@ func (p *process) dispose() {
 		_ = errors.Join(p.loan.slate.Close(), p.loan.file.Close())
 		p.loan.slate = nil
 	}
+	_ = p.tty.Close()
 }
 
 // recall waits until every terminal is back: a host that opens a new line has given back, or has died with, what the last

@@ -97,11 +97,14 @@ func (st *streams) keep(ours, child int) (*os.File, error) {
 
 // openTerminal makes a terminal in the sandbox's own devpts. Its size is right before the command sees it.
 func (st *streams) openTerminal(m line.Spawn) error {
-	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open a terminal: %w", err)
 	}
-	st.tty = os.NewFile(uintptr(fd), "terminal")
+	st.tty = os.NewFile(uintptr(fd), "terminal") // a file that the runtime's poller does not watch; see openReader
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return fmt.Errorf("open a terminal: %w", err)
+	}
 	if m.Stdin {
 		st.stdin = st.tty
 	}
@@ -122,8 +125,26 @@ func (st *streams) openTerminal(m line.Spawn) error {
 		return fmt.Errorf("set the size of a terminal: %w", err)
 	}
 	st.child = [3]uintptr{uintptr(slave), uintptr(slave), uintptr(slave)}
-	st.readers = []reader{{st.tty, line.Terminal}}
+	reading, err := openWatched(st.tty)
+	if err != nil {
+		return err
+	}
+	st.readers = []reader{{reading, line.Terminal}}
 	return nil
+}
+
+// openWatched returns a second file of a terminal, to wait for it. The runtime's poller is woken by everything that happens
+// to what it watches, so there is one only while somebody here may have to wait.
+func openWatched(tty *os.File) (*os.File, error) {
+	var other int
+	err := control(tty, func(fd int) (err error) {
+		other, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open a terminal: %w", err)
+	}
+	return os.NewFile(uintptr(other), "terminal"), nil
 }
 
 // closeChild closes what only the command needs.
@@ -187,13 +208,15 @@ func control(file *os.File, f func(fd int) error) error {
 func (p *process) pump(r reader) {
 	cut, lend := p.read(r)
 	for lend {
-		p.lend(r)
+		if r.file = p.lend(r.file); r.file == nil {
+			break
+		}
 		cut, lend = p.read(r)
 	}
+	drain := p.g.endStream(p, r, cut)
 	if r.kind == line.Terminal {
 		p.dispose()
 	}
-	drain := p.g.endStream(p, r, cut)
 	if drain { // whoever still holds the pipe must not get SIGPIPE or wait for ever because its parent has ended
 		_ = r.file.SetReadDeadline(time.Time{})
 		_, _ = io.Copy(io.Discard, r.file)
@@ -201,7 +224,9 @@ func (p *process) pump(r reader) {
 	p.g.mu.Lock()
 	delete(p.g.streams, r.file)
 	p.g.mu.Unlock()
-	_ = r.file.Close()
+	if r.file != nil {
+		_ = r.file.Close()
+	}
 }
 
 // endStream notes that nothing of a stream will be read any more. drain says whether to throw the rest away
@@ -210,7 +235,9 @@ func (g *guest) endStream(p *process, r reader, cut bool) (drain bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	p.mu.Lock()
-	p.open = slices.DeleteFunc(p.open, func(f *os.File) bool { return f == r.file })
+	if p.open = slices.DeleteFunc(p.open, func(f *os.File) bool { return f == r.file }); r.kind == line.Terminal {
+		p.open = nil
+	}
 	if cut && p.exit != nil {
 		p.exit.Cut = true
 	}

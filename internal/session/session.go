@@ -264,11 +264,14 @@ func (s *Screen) Attention(now time.Time) Attention {
 	return Attention{Since: s.last, Why: "silent"}
 }
 
-// Typed says that somebody answered: nobody is waited for any more.
-func (s *Screen) Typed() {
+// Typed says that somebody answered at the time at: nobody is waited for any more that was waited for then.
+func (s *Screen) Typed(at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.attention, s.typed = Attention{}, time.Now()
+	if !s.attention.Since.After(at) {
+		s.attention = Attention{}
+	}
+	s.typed = at
 }
 
 // Attention is what a person who is not looking may want to know: the command rang the bell, sent a notification, or

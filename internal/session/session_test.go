@@ -167,7 +167,7 @@ func TestScreen(t *testing.T) {
 	if a := s.Attention(time.Now()); a.Why != "bell" {
 		t.Fatalf("%+v", a)
 	}
-	s.Typed()
+	s.Typed(time.Now())
 	if a := s.Attention(time.Now()); !a.Since.IsZero() {
 		t.Fatalf("%+v after typing", a)
 	}

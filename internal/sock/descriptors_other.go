@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"syscall"
 )
 
 // ErrDescriptors says that this system cannot pass descriptors.
@@ -30,3 +31,15 @@ func (*Receiver) Discard() {}
 
 // Send cannot pass descriptors.
 func Send(*net.UnixConn, []byte, ...*os.File) error { return ErrDescriptors }
+
+// WriteNow would have to wait on this system.
+func WriteNow(syscall.Conn, []byte) (int, error) { return 0, errors.ErrUnsupported }
+
+// Raw is a descriptor, of which there are none.
+type Raw int
+
+// Close closes it.
+func (Raw) Close() error { return errors.ErrUnsupported }
+
+// WriteNow would have to wait on this system.
+func (Raw) WriteNow([]byte) (int, error) { return 0, errors.ErrUnsupported }

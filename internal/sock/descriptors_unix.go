@@ -155,3 +155,40 @@ func Send(uc *net.UnixConn, data []byte, files ...*os.File) error {
 	}
 	return err
 }
+
+// WriteNow writes as much of b as is taken without waiting, which may be nothing.
+func WriteNow(c syscall.Conn, b []byte) (int, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, fmt.Errorf("write: %w", err)
+	}
+	var n int
+	var werr error
+	err = raw.Write(func(fd uintptr) bool {
+		n, werr = syscall.Write(int(fd), b)
+		return true
+	})
+	if err == nil && !errors.Is(werr, syscall.EAGAIN) && !errors.Is(werr, syscall.EINTR) {
+		err = werr
+	}
+	if err != nil {
+		return max(n, 0), fmt.Errorf("write: %w", err)
+	}
+	return max(n, 0), nil
+}
+
+// Raw is a descriptor that does not block, kept away from the runtime's poller, which is woken by everything that happens
+// to a file that it watches.
+type Raw int
+
+// Close closes it.
+func (r Raw) Close() error { return syscall.Close(int(r)) }
+
+// WriteNow writes as much of b as is taken without waiting, which may be nothing.
+func (r Raw) WriteNow(b []byte) (int, error) {
+	n, err := syscall.Write(int(r), b)
+	if err != nil && !errors.Is(err, syscall.EAGAIN) && !errors.Is(err, syscall.EINTR) {
+		return max(n, 0), fmt.Errorf("write: %w", err)
+	}
+	return max(n, 0), nil
+}

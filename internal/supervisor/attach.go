@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -73,6 +74,9 @@ func (srv *server) attach(w http.ResponseWriter, r *http.Request) {
 	st.terminal = s.terminal != nil && req.Terminal != nil && st.source != 0
 	box := s.clients.add(&st.client)
 	defer s.clients.remove(&st.client)
+	if s.link != nil {
+		s.clients.keyboard(s.link.keyboard, &st.client)
+	}
 	s.endStream(s.serve(r.Context(), st, req, box))
 }
 
@@ -250,6 +254,14 @@ func (s *supervisor) forwardInput(st *stream) error {
 			if st.terminal {
 				s.arrange(func(z *session.Sizes) { z.Active(st, sizeOf(size)) })
 			}
+		case api.KindTyped:
+			typed, err := api.Decode[api.Typed](payload)
+			if err != nil {
+				return err
+			}
+			if st.terminal {
+				s.terminal.Typed(typed.At)
+			}
 		default:
 			return fmt.Errorf("unexpected frame %q", kind)
 		}
@@ -265,7 +277,7 @@ func (s *supervisor) passInput(st *stream, payload []byte) error {
 		return errors.New("input from a client that said it sends none")
 	}
 	if s.terminal != nil {
-		s.terminal.Typed()
+		s.terminal.Typed(time.Now())
 		if st.terminal && s.terminal.leader() != st {
 			s.arrange(func(z *session.Sizes) { z.Active(st, journal.Size{}) })
 		}

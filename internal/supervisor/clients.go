@@ -1,6 +1,8 @@
 package supervisor
 
 import (
+	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +32,7 @@ type clients struct {
 type mailbox struct {
 	inputDone *uint64
 	lead      *bool
+	keyboard  func() *os.File // a copy of the command's terminal, to be given to the client; nil if there is none any more
 	notices   []string
 	news      chan struct{} // holds a token when there is something
 }
@@ -99,6 +102,18 @@ func (cs *clients) lead(leader *client) {
 	}
 }
 
+// keyboard gives the terminal that open opens to clients that type on one: to the given ones, or to all. It never blocks.
+func (cs *clients) keyboard(open func() *os.File, to ...*client) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	for c, m := range cs.all {
+		if c.terminal && (len(to) == 0 || slices.Contains(to, c)) {
+			m.keyboard = open
+			m.knock()
+		}
+	}
+}
+
 func (m *mailbox) knock() {
 	select {
 	case m.news <- struct{}{}:
@@ -109,8 +124,8 @@ func (m *mailbox) knock() {
 // deliver sends a client what is in its mailbox.
 func (cs *clients) deliver(c *client, m *mailbox) error {
 	cs.mu.Lock()
-	done, lead, notices := m.inputDone, m.lead, m.notices
-	m.inputDone, m.lead, m.notices = nil, nil, nil
+	done, lead, keyboard, notices := m.inputDone, m.lead, m.keyboard, m.notices
+	m.inputDone, m.lead, m.keyboard, m.notices = nil, nil, nil, nil
 	cs.mu.Unlock()
 	if done != nil {
 		c.Put(api.KindInputDone, api.AppendInputDone(nil, *done))
@@ -121,5 +136,17 @@ func (cs *clients) deliver(c *client, m *mailbox) error {
 	for _, text := range notices {
 		c.Put(api.KindNotice, api.Encode(api.Notice{Text: text}))
 	}
-	return c.Flush()
+	if keyboard == nil {
+		return c.Flush()
+	}
+	return giveKeyboard(c, keyboard())
+}
+
+// giveKeyboard passes the command's terminal on, if it is there.
+func giveKeyboard(c *client, tty *os.File) error {
+	if tty == nil {
+		return c.Flush()
+	}
+	defer tty.Close()
+	return c.SendFiles(api.KindKeyboard, nil, tty)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -34,6 +35,8 @@ type mainProcess interface {
 	store(ctx context.Context, out line.Output) error
 	// inputDone hears how much of a source's input was taken.
 	inputDone(done line.InputDone)
+	// tapped hears that the command's terminal was borrowed.
+	tapped()
 	// openDoor serves the sockets of the sandbox's door, which it takes over, until ctx is done.
 	openDoor(ctx context.Context, files line.Files)
 }
@@ -161,6 +164,7 @@ func (l *link) tapTerminal(ctx context.Context, conn *line.Conn, files line.File
 	l.mu.Lock()
 	l.tap = t
 	l.mu.Unlock()
+	l.main.tapped()
 	l.doors.Go(func() {
 		if err := t.run(ctx, l.main.store); err != nil {
 			l.logger.Warn("the terminal cannot be read", "error", err)
@@ -168,6 +172,21 @@ func (l *link) tapTerminal(ctx context.Context, conn *line.Conn, files line.File
 		}
 	})
 	return nil
+}
+
+// keyboard opens the command's terminal, if it is borrowed. The caller closes it.
+func (l *link) keyboard() *os.File {
+	l.mu.Lock()
+	t := l.tap
+	l.mu.Unlock()
+	if t == nil {
+		return nil
+	}
+	tty, err := t.open()
+	if err != nil {
+		return nil // it has just ended
+	}
+	return tty
 }
 
 // giveBack lets the guest read the terminal again. What it sends from then on follows what is recorded.

@@ -5,6 +5,7 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"os"
 
 	"moat/internal/line"
 )
@@ -21,5 +22,7 @@ func openTap(files line.Files) (*tap, error) {
 }
 
 func (*tap) run(context.Context, func(context.Context, line.Output) error) error { return nil }
+
+func (*tap) open() (*os.File, error) { return nil, errors.ErrUnsupported }
 
 func (*tap) stop() {}
