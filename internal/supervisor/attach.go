@@ -20,7 +20,8 @@ import (
 // stream is one attach or exec call.
 type stream struct {
 	client
-	line *line.Conn // on which its input goes to the command; nil if it sends none
+	line  *line.Conn // on which its input goes to the command; nil if it sends none
+	shows bool       // the run's terminal, on one of its own
 }
 
 // openStream takes the call's connection over and reads its first frame. The caller closes the stream. Without one the
@@ -95,6 +96,7 @@ func (s *supervisor) serve(ctx context.Context, st *stream, req api.Attach, box 
 			s.arrange(func(z *session.Sizes) { z.Active(st, sizeOf(req.Terminal.Size)) })
 			defer s.arrange(func(z *session.Sizes) { z.Left(st) })
 		}
+		st.shows = true
 		st.SetStall(stallTime)
 		send = func(ctx context.Context) error { return s.sendScreen(ctx, st, req.Terminal, req.From) }
 	}
@@ -146,7 +148,7 @@ func (s *supervisor) watch(ctx context.Context, st *stream, from int64) (int64, 
 	if err := st.Flush(); err != nil {
 		return from, err
 	}
-	v := &viewer{client: &st.client, next: from, left: make(chan struct{})}
+	v := &viewer{client: &st.client, watches: st.shows, next: from, left: make(chan struct{})}
 	if !s.audience.join(v) {
 		return from, s.waitNews(ctx, from)
 	}

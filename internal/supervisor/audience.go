@@ -1,7 +1,9 @@
 package supervisor
 
 import (
+	"slices"
 	"sync"
+	"time"
 
 	"moat/internal/api"
 	"moat/internal/journal"
@@ -13,19 +15,28 @@ import (
 //
 //	[behind] ── sent all that is recorded ──▶ [in the audience] ── took a piece ──▶ [in the audience]
 //	    ▲                                             │
-//	    └────────── would have to be waited for ──────┘
+//	    └──── would have to be waited for, or is late ┘
+//
+// Of several terminals that show a run one is typed on. It is shown each piece at once. The others are shown what there is
+// by then at most every watchTime, one after the other, so that they do not all want a processor between a key and its echo.
 type audience struct {
 	mu      sync.Mutex // also while a piece is shown, which never waits
 	at      int64      // offset of the next piece
 	viewers []*viewer
-	leader  *client // who typed last: first to be shown a piece
+	late    []*viewer // to be shown more, in this order
+	waiting bool      // for the time of the first of them
+	leader  *client   // who typed last: first to be shown a piece
 }
+
+// watchTime is how long it takes to show all terminals something that nobody types on: less than an eye notices.
+const watchTime = 20 * time.Millisecond
 
 // viewer is a client in the audience.
 type viewer struct {
 	*client
-	next int64         // offset of the output that it is sent next; its own again after leave
-	left chan struct{} // closed when it could not be sent everything
+	watches bool          // on a terminal
+	next    int64         // offset of the output that it is sent next; its own again after leave
+	left    chan struct{} // closed when there is something to do for it
 }
 
 // join makes a client part of the audience. It reports false if there is output that the client was not sent.
@@ -44,7 +55,9 @@ func (a *audience) join(v *viewer) bool {
 func (a *audience) leave(v *viewer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.remove(func(other *viewer) bool { return other == v })
+	this := func(other *viewer) bool { return other == v }
+	a.viewers = slices.DeleteFunc(a.viewers, this)
+	a.late = slices.DeleteFunc(a.late, this)
 }
 
 // lead says who is shown a piece first.
@@ -53,6 +66,12 @@ func (a *audience) lead(c *client) {
 	defer a.mu.Unlock()
 	a.leader = c
 	a.front()
+	a.late = slices.DeleteFunc(a.late, func(v *viewer) bool {
+		if v.client == c {
+			close(v.left)
+		}
+		return v.client == c
+	})
 }
 
 // front moves the leader to the front. mu is held.
@@ -71,7 +90,12 @@ func (a *audience) show(c journal.Chunk) {
 	a.at = c.End()
 	var head [32]byte
 	header := outputHeader(head[:0], c)
-	a.remove(func(v *viewer) bool {
+	several := len(a.viewers)+len(a.late) > 1
+	a.viewers = slices.DeleteFunc(a.viewers, func(v *viewer) bool {
+		if several && v.watches && v.client != a.leader {
+			a.late = append(a.late, v)
+			return true
+		}
 		sent, all := v.Offer(api.KindOutput, header, c.Data)
 		if sent {
 			v.next = a.at
@@ -81,16 +105,22 @@ func (a *audience) show(c journal.Chunk) {
 		}
 		return !all
 	})
+	a.catchUp()
 }
 
-// remove removes viewers and keeps the order of the others. mu is held.
-func (a *audience) remove(which func(*viewer) bool) {
-	kept := a.viewers[:0]
-	for _, v := range a.viewers {
-		if !which(v) {
-			kept = append(kept, v)
-		}
+// catchUp lets the next of those who are late see what there is, if it is time. mu is held.
+func (a *audience) catchUp() {
+	if a.waiting || len(a.late) == 0 {
+		return
 	}
-	clear(a.viewers[len(kept):])
-	a.viewers = kept
+	pause := watchTime / time.Duration(len(a.late)+len(a.viewers))
+	close(a.late[0].left)
+	a.late = slices.Delete(a.late, 0, 1)
+	a.waiting = true
+	time.AfterFunc(pause, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.waiting = false
+		a.catchUp()
+	})
 }
