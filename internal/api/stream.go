@@ -36,8 +36,12 @@ type Stream struct {
 
 // NewStream makes a stream of a connection that was taken over, of which early was read already. The stream closes it.
 func NewStream(conn *net.UnixConn, early []byte) *Stream {
-	in := sock.NewReceiver(conn)
-	s := &Stream{conn: conn, in: in, pos: -int64(len(early)), stop: func() bool { return true }}
+	return newStream(conn, sock.NewReceiver(conn), early)
+}
+
+func newStream(conn *net.UnixConn, in *sock.Receiver, early []byte) *Stream {
+	s := &Stream{conn: conn, in: in, stop: func() bool { return true }}
+	s.pos = in.Position() - int64(len(early))
 	s.r = frame.NewReader(&prefixed{early, in})
 	return s
 }
@@ -101,7 +105,8 @@ func upgrade(conn *net.UnixConn, path string, kind byte, first []byte) (*Stream,
 	if _, err := conn.Write(frame.Append(head, kind, first)); err != nil {
 		return nil, err
 	}
-	in := bufio.NewReader(conn)
+	from := sock.NewReceiver(conn) // a descriptor may follow the answer closely
+	in := bufio.NewReader(from)
 	resp, err := http.ReadResponse(in, &http.Request{Method: http.MethodPost})
 	if err != nil {
 		return nil, err
@@ -114,7 +119,7 @@ func upgrade(conn *net.UnixConn, path string, kind byte, first []byte) (*Stream,
 		return nil, &StatusError{Status: resp.StatusCode, Text: "the supervisor did not open a stream"}
 	}
 	early, err := in.Peek(in.Buffered())
-	return NewStream(conn, early), err
+	return newStream(conn, from, early), err
 }
 
 // AcceptStream makes a stream of a call that asks for one. Its first frame is that of the call. The caller closes it.

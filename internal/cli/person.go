@@ -54,7 +54,7 @@ func (app *App) takeKeyboard(sc *screen, keys config.Keys, command func(term.Act
 	if err := sc.makeRaw(); err != nil {
 		return nil, err
 	}
-	go sc.mind(app.Self) // waited for by whoever gives the terminal back
+	sc.mindSoon(app.Self)
 	app.raw.Store(sc)
 	return newInput(&keyReader{in: sc.tty, keys: term.NewKeys(keys), command: command}), nil
 }

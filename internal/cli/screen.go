@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"moat/internal/api"
 	"moat/internal/term"
@@ -25,6 +26,8 @@ type screen struct {
 	buf    []byte
 	ours   bool            // the run's screen is what the terminal shows
 	left   <-chan struct{} // closed when the person has left; nil: they cannot
+	minder *time.Timer     // starts it; nil: there is none, or it was told to
+	paint  int             // bytes of a repaint that are still to come
 }
 
 // openScreen prepares to show a terminal on the person's: nil if they have none that can be read and written. The caller
@@ -60,12 +63,24 @@ func (sc *screen) makeRaw() error {
 	return nil
 }
 
-// mind sees to it that a raw terminal is given back even if this process is killed. It is done while the run is being
-// attached to, because it takes as long; until it is done no mode is changed (term.Terminal.SetUndo waits). Without it
-// the terminal is given back on every way but SIGKILL.
-func (sc *screen) mind(self string) {
-	defer sc.tty.RestoreOnPanic()
-	_ = sc.tty.StartMinder(self, VerbMind)
+// mindSoon sees to it that a raw terminal is given back even if this process is killed: by a minder, which is started as
+// soon as the first screen is drawn (or mindTime has passed), so that it does not take a processor from those who make it.
+// Without it the terminal is given back on every way but SIGKILL.
+func (sc *screen) mindSoon(self string) {
+	sc.minder = time.AfterFunc(mindTime, func() {
+		defer sc.tty.RestoreOnPanic()
+		_ = sc.tty.StartMinder(self, VerbMind) // whoever gives the terminal back waits for it
+	})
+}
+
+const mindTime = 100 * time.Millisecond
+
+// drawn says that what was shown so far is a whole screen.
+func (sc *screen) drawn() {
+	if sc.minder != nil && sc.minder.Stop() {
+		sc.minder.Reset(0)
+		sc.minder = nil
+	}
 }
 
 // VerbMind is the first argument with which the moat program gives a terminal back after a client that was killed.
@@ -147,6 +162,15 @@ func (sc *screen) show(data []byte) error {
 		data = data[n:]
 	}
 	return nil
+}
+
+// draw shows a part of a repaint.
+func (sc *screen) draw(part []byte) error {
+	err := sc.show(part)
+	if sc.paint -= len(part); sc.paint <= 0 && err == nil {
+		sc.drawn()
+	}
+	return err
 }
 
 // lead says whether this terminal answers the command's questions.

@@ -313,7 +313,7 @@ func (s *attachment) draw(kind byte, payload []byte) error {
 	case s.screen == nil:
 		return fmt.Errorf("the supervisor sent an unexpected frame %q", kind)
 	case kind == api.KindPaint:
-		return s.screen.show(payload)
+		return s.screen.draw(payload)
 	case kind == api.KindLead:
 		lead, err := api.Decode[api.Lead](payload)
 		s.screen.lead(lead.On)
@@ -327,7 +327,11 @@ func (s *attachment) draw(kind byte, payload []byte) error {
 			return err
 		}
 		s.from = head.Offset
-		return s.screen.begin()
+		if err := s.screen.begin(); err != nil {
+			return err
+		}
+		s.screen.paint = head.Bytes
+		return s.screen.draw(nil)
 	}
 }
 

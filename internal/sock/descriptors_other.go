@@ -18,6 +18,9 @@ type Receiver struct{ *net.UnixConn }
 // NewReceiver returns a Receiver whose first byte is the next that comes from uc, which stays the caller's.
 func NewReceiver(uc *net.UnixConn) *Receiver { return &Receiver{uc} }
 
+// Position counts what was read, where that matters.
+func (*Receiver) Position() int64 { return 0 }
+
 // Claim takes descriptors, of which there are none.
 func (*Receiver) Claim(n int, _ int64) ([]int, error) {
 	if n > 0 {

@@ -64,6 +64,9 @@ func (r *Receiver) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Position is how much was read so far.
+func (r *Receiver) Position() int64 { return r.pos }
+
 // keep takes the descriptors of a control message, which already have the close-on-exec flag (ReadMsgUnix).
 func (r *Receiver) keep(oob []byte) error {
 	msgs, err := syscall.ParseSocketControlMessage(oob)
