@@ -19,8 +19,8 @@ import (
 // Frames is what a connection is upgraded to (RFC 9110, 7.8) to carry a stream.
 const Frames = "moat-frames"
 
-// A Stream is one end of an attach or exec stream. One goroutine may receive (Next, Descriptors) while others send; CloseWrite
-// and Close may be called by any.
+// A Stream is one end of an attach or exec stream. One goroutine may receive (Next, Descriptors) while others send; Close
+// may be called by any.
 type Stream struct {
 	conn net.Conn
 	in   *sock.Receiver
@@ -147,8 +147,8 @@ func AcceptStream(w http.ResponseWriter, r *http.Request) (*Stream, error) {
 	return NewStream(uc, early), nil
 }
 
-// Next returns the next frame; its payload is valid until the next call. io.EOF says that the peer sends no more; any
-// other error means that the connection broke.
+// Next returns the next frame; its payload is valid until the next call. Any error means that
+// the connection broke, or that the peer has closed it.
 func (s *Stream) Next() (kind byte, payload []byte, err error) {
 	kind, payload, err = s.r.Next()
 	s.pos += frame.Size(len(payload))
@@ -259,9 +259,6 @@ func (s *Stream) Offer(kind byte, parts ...[]byte) (sent, all bool) {
 	s.reuse()
 	return true, true
 }
-
-// CloseWrite says that nothing more is sent.
-func (s *Stream) CloseWrite() error { return s.conn.(*net.UnixConn).CloseWrite() }
 
 // Close ends the stream.
 func (s *Stream) Close() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net/http"
 	"time"
@@ -121,16 +120,14 @@ var errSent = errors.New("all was sent")
 // sendOutput sends the run's output from offset from on, and in the end its Exit. The record is the client's queue:
 // however slow it is, nothing is lost and nobody waits for it.
 func (s *supervisor) sendOutput(ctx context.Context, st *stream, from int64) error {
-	reader, err := journal.OpenReader(s.dir)
-	if err != nil {
-		return fmt.Errorf("read the output record: %w", err)
-	}
-	defer reader.Close()
+	record := tape{s: s}
+	defer record.close()
 	news, cancel := s.untilEnded(ctx)
 	defer cancel()
 	for {
 		ended := s.isEnded()
-		if from, err = sendRecorded(st, reader, from, math.MaxInt64); err != nil {
+		var err error
+		if from, err = record.send(st, from, math.MaxInt64); err != nil {
 			return err
 		}
 		if ended {
@@ -192,15 +189,37 @@ func (s *supervisor) waitNews(ctx context.Context, from int64) error {
 	return nil
 }
 
-// sendRecorded sends what is recorded from offset from on, whole pieces of at least limit bytes in all if there is that
+// tape is the output record for one client, which is opened when there is something in it to be sent.
+type tape struct {
+	s      *supervisor
+	reader *journal.Reader
+}
+
+func (t *tape) close() {
+	if t.reader != nil {
+		_ = t.reader.Close() // it was only read
+	}
+}
+
+// send sends what is recorded from offset from on, whole pieces of at least limit bytes in all if there is that
 // much, and returns where it ended.
-func sendRecorded(st *stream, reader *journal.Reader, from, limit int64) (int64, error) {
-	end, err := reader.Refresh()
+func (t *tape) send(st *stream, from, limit int64) (int64, error) {
+	if from >= t.s.output.Offset() {
+		return from, nil
+	}
+	var err error
+	if t.reader == nil {
+		t.reader, err = journal.OpenReader(t.s.dir)
+	}
+	var end int64
+	if err == nil {
+		end, err = t.reader.Refresh()
+	}
 	if err != nil {
 		return from, fmt.Errorf("read the output record: %w", err)
 	}
 	begin := from
-	for chunk, err := range reader.Chunks(from, end) {
+	for chunk, err := range t.reader.Chunks(from, end) {
 		if err != nil {
 			return from, fmt.Errorf("read the output record: %w", err)
 		}
@@ -233,13 +252,10 @@ func (s *supervisor) sendNews(ctx context.Context, c *client, box *mailbox) erro
 	}
 }
 
-// forwardInput passes on what the client types. A client that closes its side just listens from then on.
+// forwardInput passes on what the client types, until it goes away.
 func (s *supervisor) forwardInput(st *stream) error {
 	for {
 		kind, payload, err := st.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
 		if err != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 
 	"golang.org/x/sync/errgroup"
@@ -124,9 +123,6 @@ func (s *supervisor) forwardExecInput(st *stream, p *process, source uint64) err
 	conn := s.link.current() // input that was under way on another one is lost
 	for {
 		kind, payload, err := st.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
 		if err != nil {
 			return err
 		}

@@ -130,7 +130,7 @@ func (t *tap) run(ctx context.Context, store func(context.Context, line.Output) 
 		case fds[1].Revents != 0:
 			return nil
 		}
-		data, err := t.slate.Read(t.tty)
+		data, err := t.read(fds)
 		switch {
 		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
 			continue
@@ -144,6 +144,26 @@ func (t *tap) run(ctx context.Context, store func(context.Context, line.Output) 
 		}
 		t.slate.Recorded(len(data))
 	}
+}
+
+// A terminal gives at most some 4 KB at a time. When it gives that much there is more to come soon, and it is worth while
+// to record it together: up to what a slate holds, as long as the next is there within a millisecond.
+const (
+	muchAtOnce = 2 << 10
+	soon       = 1 // ms
+)
+
+// read reads what there is, which is the slate's until it is recorded.
+func (t *tap) read(fds []unix.PollFd) ([]byte, error) {
+	data, err := t.slate.Read(t.tty)
+	for had := 0; err == nil && len(data)-had >= muchAtOnce && len(data) < line.MaxData; {
+		if n, _ := unix.Poll(fds, soon); n != 1 || fds[1].Revents != 0 {
+			break
+		}
+		had = len(data)
+		data, err = t.slate.Read(t.tty)
+	}
+	return data, err
 }
 
 func (t *tap) record(ctx context.Context, out line.Output, store func(context.Context, line.Output) error) error {

@@ -126,11 +126,8 @@ func sizeOf(s api.Size) journal.Size { return journal.Size{Rows: s.Rows, Cols: s
 // behind is sent another repaint in place of what it missed. from is where the output ends that it shows already, if it
 // lost its connection.
 func (s *supervisor) sendScreen(ctx context.Context, st *stream, t *api.Terminal, from int64) error {
-	reader, err := journal.OpenReader(s.dir)
-	if err != nil {
-		return fmt.Errorf("read the output record: %w", err)
-	}
-	defer reader.Close()
+	record := tape{s: s}
+	defer record.close()
 	next, err := s.sendRepaint(ctx, st, s.terminal.shown(t, from), t.Again)
 	if err != nil {
 		return err
@@ -149,7 +146,7 @@ func (s *supervisor) sendScreen(ctx context.Context, st *stream, t *api.Terminal
 				return err
 			}
 		}
-		if next, err = sendRecorded(st, reader, next, lagLimit); err != nil {
+		if next, err = record.send(st, next, lagLimit); err != nil {
 			return err
 		}
 		if ended && next >= s.output.Offset() {
