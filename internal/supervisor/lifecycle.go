@@ -320,6 +320,7 @@ func (s *supervisor) connectTo(secret []byte) {
 		secret:    secret,
 		main:      s,
 		logger:    s.Logger,
+		tapped:    s.tapped,
 		processes: make(map[uint32]*process),
 	}
 }

@@ -35,8 +35,6 @@ type mainProcess interface {
 	store(ctx context.Context, out line.Output) error
 	// inputDone hears how much of a source's input was taken.
 	inputDone(done line.InputDone)
-	// tapped hears that the command's terminal was borrowed.
-	tapped()
 	// openDoor serves the sockets of the sandbox's door, which it takes over, until ctx is done.
 	openDoor(ctx context.Context, files line.Files)
 }
@@ -47,6 +45,7 @@ type link struct {
 	secret []byte
 	main   mainProcess
 	logger *slog.Logger
+	tapped func() // hears that the command's terminal was borrowed; nil: nobody wants to
 
 	mu        sync.Mutex
 	conn      *line.Conn // nil while broken
@@ -164,7 +163,9 @@ func (l *link) tapTerminal(ctx context.Context, conn *line.Conn, files line.File
 	l.mu.Lock()
 	l.tap = t
 	l.mu.Unlock()
-	l.main.tapped()
+	if l.tapped != nil {
+		l.tapped()
+	}
 	l.doors.Go(func() {
 		if err := t.run(ctx, l.main.store); err != nil {
 			l.logger.Warn("the terminal cannot be read", "error", err)

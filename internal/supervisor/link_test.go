@@ -26,7 +26,6 @@ type sink struct {
 func (s *sink) offset() uint64                       { return uint64(len(s.data)) }
 func (s *sink) wanted(first uint64) uint64           { return max(first, s.offset()) }
 func (s *sink) openDoor(context.Context, line.Files) {}
-func (s *sink) tapped()                              {}
 
 func (s *sink) inputDone(d line.InputDone) { s.done = append(s.done, d) }
 func (s *sink) store(_ context.Context, out line.Output) error {
