@@ -49,7 +49,8 @@ type link struct {
 
 	mu        sync.Mutex
 	conn      *line.Conn // nil while broken
-	tap       *tap       // reads the command's terminal; nil: the guest does
+	asked     bool       // the command's terminal was asked for
+	tap       *tap       // reads it; nil: the guest does
 	shut      func()     // shuts the door; nil if it is shut
 	doors     sync.WaitGroup
 	opened    chan struct{} // closed when there is a connection; nil if nobody waits for it
@@ -148,12 +149,21 @@ func (l *link) borrow() error {
 	if conn == nil || !conn.PassesFiles() {
 		return nil
 	}
+	l.mu.Lock()
+	l.asked = true
+	l.mu.Unlock()
 	return sendTo(conn, line.Borrow{Process: line.Main})
 }
 
 // tapTerminal reads the command's terminal, which the guest has lent, until it ends or is given back. What ends it
 // otherwise breaks the line.
 func (l *link) tapTerminal(ctx context.Context, conn *line.Conn, files line.Files) error {
+	l.mu.Lock()
+	asked := l.asked
+	l.mu.Unlock()
+	if !asked {
+		return errors.New("the guest lends a terminal that nobody asked for")
+	}
 	t, err := openTap(files)
 	if err != nil {
 		return fmt.Errorf("borrow the terminal: %w", err)
