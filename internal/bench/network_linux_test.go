@@ -130,6 +130,16 @@ func (s *street) ratio(t *testing.T, name string, rounds int, l httpLoad) figure
 	return compare(name, wall, moat, straight)
 }
 
+// small has a figure in microseconds.
+func (f figure) small() figure {
+	f.Unit = microseconds
+	for _, v := range []*float64{&f.Moat, &f.Min, &f.Peer, &f.Least} {
+		*v *= 1000
+	}
+	f.Limit *= 1000
+	return f
+}
+
 // measureRequests takes the speed of small requests, into which a credential is put.
 func measureRequests(t *testing.T, b *bench) {
 	s := openStreet(t, b)
@@ -138,9 +148,9 @@ func measureRequests(t *testing.T, b *bench) {
 	for _, two := range []bool{false, true} {
 		version := map[bool]string{false: "HTTP/1.1", true: "HTTP/2"}[two]
 		b.add(
-			s.ratio(t, version+", kept connection, 1 client", 5, httpLoad{URL: url, Two: two, Clients: 1, For: time.Second}).to("straight", 2.5),
-			s.ratio(t, version+", kept connections, 16 clients", 5, httpLoad{URL: url, Two: two, Clients: 16, For: time.Second}).to("straight", 2.86),
-			s.ratio(t, version+", a connection each", 5, httpLoad{URL: url, Two: two, Fresh: true, Clients: 1, For: time.Second}).to("straight", 2),
+			s.ratio(t, version+", kept connection, 1 client", 5, httpLoad{URL: url, Two: two, Clients: 1, For: time.Second}).small().to("straight", 2.5),
+			s.ratio(t, version+", kept connections, 16 clients", 5, httpLoad{URL: url, Two: two, Clients: 16, For: time.Second}).small().to("straight", 2.86),
+			s.ratio(t, version+", a connection each", 5, httpLoad{URL: url, Two: two, Fresh: true, Clients: 1, For: time.Second}).small().to("straight", 2),
 		)
 		s.added(t, version, httpLoad{URL: url, Two: two, Clients: 1, For: time.Second})
 	}
@@ -153,7 +163,7 @@ func (s *street) added(t *testing.T, version string, l httpLoad) {
 		return func(moat, straight went) {
 			pick := func(w went) float64 { return inMilliseconds(w.Each[min(len(w.Each)-1, len(w.Each)*rank/100)]) }
 			v := round(pick(moat) - pick(straight))
-			s.b.add(figure{Name: version + ", " + name, Unit: milliseconds, N: len(moat.Each), Moat: v, Min: v, Limit: limit})
+			s.b.add(figure{Name: version + ", " + name, Unit: milliseconds, N: len(moat.Each), Moat: v, Min: v, Limit: limit}.small())
 		}
 	}
 	straight, moat := s.straight(t, l), s.through(t, l)

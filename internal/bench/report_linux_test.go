@@ -17,6 +17,7 @@ import (
 // Units of a figure's values.
 const (
 	milliseconds = "ms"
+	microseconds = "µs"
 	megabytes    = "MB" // 10^6 bytes
 	times        = "x"
 )

@@ -374,6 +374,30 @@ func FuzzNetworkLine(f *testing.F) {
 	})
 }
 
+// A record is written as encoding/json writes it.
+func TestNetworkLineIsJSON(t *testing.T) {
+	status, took, text := 204, 0.0000001, "a \"text\" \\ with\u202eeverything\x00\n"
+	full := Request{
+		ID: 7, T: time.Date(2026, 1, 2, 3, 4, 5, 60, time.UTC), Kind: KindHTTP, Method: "GET", URL: text, Host: "h", Address: "a:1", SNI: "s", Protocol: "h2",
+		Status: &status, DurationMS: &took, BytesIn: 1, BytesOut: -2, Decision: Allowed, Rule: "r", Grant: &text, Error: &text,
+		RequestHeaders: map[string][]string{"A": {text, ""}, "B": nil}, ResponseHeaders: map[string][]string{"C": {"d"}},
+		RequestBody: &text, ResponseBody: &text, Truncated: true,
+	}
+	for _, r := range []Request{full, {}, {ID: 1, T: full.T.Truncate(time.Second)}} {
+		want, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var a, b map[string]any
+		if err := errors.Join(json.Unmarshal(want, &a), json.Unmarshal(encode(r), &b)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(a, b); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
 // FuzzNetworkReader: a file with anything in it is read to its end, and opened for writing without losing a whole line.
 func FuzzNetworkReader(f *testing.F) {
 	whole := string(encodeLine(ended(request("a.example"), 1)))
