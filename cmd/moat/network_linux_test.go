@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"encoding/pem"
@@ -42,6 +43,9 @@ func newLab(t *testing.T, agent string, env ...string) *lab {
 	l.env = append(l.env, env...)
 
 	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/rejected" {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
 		if auth := r.Header.Get("Authorization"); auth != "" {
 			l.auth.Store(auth)
 			fmt.Fprintf(w, "you sent %s\n", auth)
@@ -150,6 +154,7 @@ func (l *lab) grant(t *testing.T) {
 		}
 		l.killSupervisor(t)
 	}
+	l.rejected(t)
 	out, _ := l.inside(`curl -s -m 20 -o /dev/null -w "%{http_code}" -H "X-Token: $LAB_TOKEN" http://example.com/`)
 	if out == "200" {
 		t.Error("the placeholder went to another host")
@@ -159,6 +164,44 @@ func (l *lab) grant(t *testing.T) {
 		t.Errorf("records: %s", records)
 	}
 	l.searchFor(t, token)
+}
+
+// rejected looks at what an attached client is told of a credential that a server does not accept: once.
+func (l *lab) rejected(t *testing.T) {
+	t.Helper()
+	attach := exec.Command(l.bin, "attach", "lab")
+	attach.Dir, attach.Env = l.project, l.env
+	said, err := attach.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := attach.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for attached := false; !attached; {
+		out, _ := l.moat("list", "--json")
+		attached = strings.Contains(out, `"clients": 1`)
+	}
+	for range 2 {
+		l.inside(`curl -s -m 20 -o /dev/null https://cred.example.com/rejected`)
+	}
+	limit := time.AfterFunc(20*time.Second, func() { _ = attach.Process.Kill() })
+	defer limit.Stop()
+	hints := 0
+	lines := bufio.NewScanner(said)
+	for lines.Scan() {
+		if !strings.Contains(lines.Text(), "answered 401") {
+			continue
+		}
+		if hints++; !strings.Contains(lines.Text(), "moat grant lab") {
+			t.Errorf("said %q", lines.Text())
+		}
+		_ = attach.Process.Signal(syscall.SIGTERM) // detach: what else there is comes before the end
+	}
+	_ = attach.Wait()
+	if hints != 1 {
+		t.Errorf("an attached client was told %d times", hints)
+	}
 }
 
 // searchFor looks for a secret in everything that moat keeps.
@@ -263,6 +306,17 @@ func (l *lab) widen(t *testing.T) {
 	if got, _ := l.inside(ask); got == "407" { // there is no such host, which is another answer
 		t.Errorf("after it was allowed: %q", got)
 	}
+	if _, code := l.moat("policy", "allow", "--save", "lab", "saved.example", "*.saved.example"); code != 0 {
+		t.Errorf("policy allow --save: exit code %d", code)
+	}
+	text, err := os.ReadFile(filepath.Join(l.project, "agent.yaml"))
+	if want := strings.Replace(strictAgent, "ruled.example.com]", `ruled.example.com, saved.example, "*.saved.example"]`, 1); err != nil || string(text) != want {
+		t.Errorf("agent.yaml is now %q", text)
+	}
+	if out, code := l.moat("run", "-d", "--name", "later", "--", "true"); code != 0 { // nobody is asked about it again
+		t.Errorf("a later run: exit code %d, %s", code, out)
+	}
+	l.moat("wait", "later")
 	if _, code := l.moat("policy", "allow", "lab", "a*.example"); code != 2 {
 		t.Errorf("a pattern that is none: exit code %d, want 2", code)
 	}

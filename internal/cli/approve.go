@@ -333,7 +333,7 @@ func (a asker) network(n *config.Network) []approval.Ask {
 		list = append(list, approval.Ask{Topic: topicPolicy, Text: string(policy.Strict), Narrows: true})
 	}
 	for _, text := range n.Allow {
-		list = append(list, approval.Ask{Topic: "network.allow", Text: text, Within: topicPolicy})
+		list = append(list, allowAsk(text))
 	}
 	for _, text := range n.Deny {
 		list = append(list, approval.Ask{Topic: "network.deny", Text: text, Narrows: true})
@@ -349,6 +349,11 @@ func (a asker) network(n *config.Network) []approval.Ask {
 	}
 	list = append(list, bound("network.limits.bytes", n.Limits.Bytes, sizeText)...)
 	return append(list, bound("network.limits.requests", n.Limits.Requests, func(n int64) string { return strconv.FormatInt(n, 10) })...)
+}
+
+// allowAsk is an entry of network.allow.
+func allowAsk(pattern string) approval.Ask {
+	return approval.Ask{Topic: "network.allow", Text: pattern, Within: topicPolicy}
 }
 
 // allRules is one text: of the rules of several patterns the most specific one's count alone, so that rules for one more

@@ -126,6 +126,13 @@ type Refusal struct {
 	Line   string // to add to network.allow, if that would help
 }
 
+// Rejection is an answer by which a server does not accept the credential that was put in.
+type Rejection struct {
+	Grant  string
+	Host   policy.Host
+	Status int // 401 or 403
+}
+
 // A Dialer makes the connections to the outside. It resolves a name, judges every address that comes of it, and dials one
 // of those that it judged; nothing is looked up twice.
 type Dialer interface {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -46,6 +47,7 @@ type network struct {
 	grants    []grant.Ready
 	policy    atomic.Pointer[policy.Policy]
 	changing  sync.Mutex // held while policy is replaced
+	rejected  sync.Map   // hosts whose rejection of a credential was told
 	closing   sync.Once
 }
 
@@ -116,7 +118,7 @@ func (n *network) assemble(s *supervisor, want plan.Network, roots *x509.CertPoo
 	meter := egress.NewMeter(n.policy.Load)
 	n.inside = intercept.New(intercept.Config{
 		Policy: n.policy.Load, Authority: n.authority, Grants: egressGrants(n.grants), Recorder: n.record, Dialer: dialer, Meter: meter,
-		Refused: s.refused, Capture: capture, Roots: roots, Logger: s.Logger,
+		Refused: s.refused, Rejected: s.rejected, Capture: capture, Roots: roots, Logger: s.Logger,
 	})
 	n.Egress = egress.New(egress.Config{
 		Policy: n.policy.Load, Authority: n.authority, Recorder: n.record, Dialer: dialer, Interceptor: n.inside,
@@ -220,9 +222,33 @@ func (s *supervisor) refused(r egress.Refusal) {
 	}
 	text := fmt.Sprintf("the network policy refused %s: %s", r.Host.WithPort(r.Port), r.Reason)
 	if r.Line != "" {
-		text += fmt.Sprintf(". To allow it: moat policy allow %s %s", s.Folder.Record().Name, r.Line)
+		text += fmt.Sprintf(". To allow it: moat policy allow %s %s (with --save also for later runs)", s.Folder.Record().Name, r.Line)
 	}
 	s.clients.notice(text)
+}
+
+// rejected tells the clients of a credential that a server does not accept, once for each host.
+func (s *supervisor) rejected(r egress.Rejection) {
+	if _, told := s.network.rejected.LoadOrStore(r.Host, true); told {
+		return
+	}
+	s.clients.notice(rejection(r, s.Folder.Record().Plan.Grants))
+}
+
+// rejection says how to mend it. Grants are as they were asked for.
+func rejection(r egress.Rejection, grants []string) string {
+	name := r.Grant
+	for _, g := range grants {
+		if g == name || strings.HasPrefix(g, name+":") {
+			name = g
+		}
+	}
+	why := "it may be revoked or expired"
+	if r.Status == http.StatusForbidden {
+		why = "it may lack a right that this request needs"
+	}
+	return fmt.Sprintf("%s answered %d to the credential of the grant %s: %s. To store another one, for runs that start later: moat grant %s",
+		r.Host, r.Status, r.Grant, why, name)
 }
 
 // networkTrouble tells the clients that requests wait, because they cannot be recorded, or that they go on.

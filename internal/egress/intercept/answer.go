@@ -95,6 +95,9 @@ func (x *exchange) forward(out *http.Request) {
 		return
 	}
 	x.status = answer.StatusCode
+	if x.grant != nil && (x.status == http.StatusUnauthorized || x.status == http.StatusForbidden) {
+		x.config.Rejected(egress.Rejection{Grant: x.grant.Name, Host: x.host, Status: x.status})
+	}
 	switch {
 	case answer.StatusCode == http.StatusSwitchingProtocols && upgrade != "":
 		x.tunnel(out.Context(), answer, upgrade)

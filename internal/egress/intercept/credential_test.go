@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -165,4 +166,25 @@ func TestRedirect(t *testing.T) {
 	if answer.StatusCode != 302 || answer.Header.Get("Location") != "https://plain.lab.test/" || len(l.dialled()) != 1 {
 		t.Errorf("%d %v, dialled %v", answer.StatusCode, answer.Header, l.dialled())
 	}
+}
+
+// Who looks after the run is told of a credential that a server does not accept, and of nothing else.
+func TestRejected(t *testing.T) {
+	inBoth(t, func(t *testing.T, two bool) {
+		l := newLab(t, labOptions{grants: []egress.Grant{labGrant()}})
+		var told []egress.Rejection
+		l.interceptor.config.Rejected = func(r egress.Rejection) { told = append(told, r) }
+		answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			status, _ := strconv.Atoi(r.URL.Path[1:])
+			w.WriteHeader(status)
+		})
+		l.outside("cred.lab.test:443", answer)
+		l.outside("plain.lab.test:443", answer)
+		for _, url := range []string{"https://cred.lab.test/200", "https://cred.lab.test/404", "https://plain.lab.test/401", "https://cred.lab.test/401", "https://cred.lab.test/403"} {
+			get(t, l.client(strings.Split(url, "/")[2]+":443", two), url)
+		}
+		if len(told) != 2 || told[0].Status != 401 || told[1].Status != 403 || told[0].Grant != "lab" || told[0].Host.String() != "cred.lab.test" {
+			t.Errorf("%+v", told)
+		}
+	})
 }

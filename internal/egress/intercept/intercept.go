@@ -40,7 +40,7 @@ import (
 	"moat/internal/policy"
 )
 
-// Config is what an Interceptor is given. All of it but Roots, Refused and Logger is needed; an egress.Config has most.
+// Config is what an Interceptor is given. All of it but Roots, Refused, Rejected and Logger is needed; an egress.Config has most.
 type Config struct {
 	Policy    func() *policy.Policy
 	Authority *ca.Authority
@@ -49,6 +49,7 @@ type Config struct {
 	Dialer    egress.Dialer
 	Meter     Meter
 	Refused   func(egress.Refusal)
+	Rejected  func(egress.Rejection) // may be nil; must not block
 	Capture   egress.Capture
 	Roots     *x509.CertPool // trusted outside; nil: the system's
 	Logger    *slog.Logger
@@ -92,6 +93,9 @@ const (
 func New(c Config) *Interceptor {
 	if c.Refused == nil {
 		c.Refused = func(egress.Refusal) {}
+	}
+	if c.Rejected == nil {
+		c.Rejected = func(egress.Rejection) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
