@@ -15,7 +15,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"moat/internal/ca"
 	"moat/internal/egress"
@@ -98,8 +97,8 @@ func (n *network) assemble(s *supervisor, want plan.Network, roots *x509.CertPoo
 		}
 		way.Resolver = servers.Resolver()
 	}
-	if s.Start != nil && s.Start.UpstreamProxy != "" {
-		want.UpstreamProxy = s.Start.UpstreamProxy
+	if want.UpstreamProxy, err = s.upstreamProxy(want.UpstreamProxy); err != nil {
+		return err
 	}
 	if want.UpstreamProxy != "" {
 		if way.Proxy, err = url.Parse(want.UpstreamProxy); err != nil {
@@ -116,6 +115,11 @@ func (n *network) assemble(s *supervisor, want plan.Network, roots *x509.CertPoo
 	}
 	capture := map[string]egress.Capture{"headers": egress.CaptureHeaders, "bodies": egress.CaptureBodies}[want.Capture]
 	meter := egress.NewMeter(n.policy.Load)
+	if s.Memory != nil {
+		if err := meter.Keep(s.memory(memoryMeter)); err != nil {
+			return err
+		}
+	}
 	n.inside = intercept.New(intercept.Config{
 		Policy: n.policy.Load, Authority: n.authority, Grants: egressGrants(n.grants), Recorder: n.record, Dialer: dialer, Meter: meter,
 		Refused: s.refused, Rejected: s.rejected, Capture: capture, Roots: roots, Logger: s.Logger,
@@ -145,30 +149,6 @@ func (n *network) openNames(s *supervisor) (*names.Table, error) {
 		s.Logger.Warn("addresses of names are not kept", "error", err)
 	}
 	return table, nil
-}
-
-// authority is the run's certificate authority: the one that a predecessor has kept in the guard's memory, or a new one.
-func (s *supervisor) authority(name string) (*ca.Authority, error) {
-	if s.Memory == nil {
-		return ca.New(name, time.Now())
-	}
-	if _, err := s.Memory.Seek(0, 0); err != nil {
-		return nil, fmt.Errorf("read the guard's memory: %w", err)
-	}
-	if kept, err := ca.Resume(s.Memory); err == nil {
-		return kept, nil
-	}
-	a, err := ca.New(name, time.Now())
-	if err != nil {
-		return nil, err
-	}
-	if err := s.Memory.Truncate(0); err != nil {
-		return nil, fmt.Errorf("use the guard's memory: %w", err)
-	}
-	if _, err := s.Memory.Seek(0, 0); err != nil {
-		return nil, fmt.Errorf("use the guard's memory: %w", err)
-	}
-	return a, a.Keep(s.Memory)
 }
 
 // hostRoots are where systems keep the roots that they trust (Go's crypto/x509, root_linux.go).
