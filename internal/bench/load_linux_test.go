@@ -73,11 +73,11 @@ func (l httpLoad) run() (went, error) {
 	if err != nil {
 		return went{}, err
 	}
-	if _, _, err := l.ask(client); err != nil && !l.Fresh { // a connection, and everybody's caches
-		return went{}, err
-	}
 	if l.Hold {
 		return l.hold(client)
+	}
+	if _, _, err := l.ask(client); err != nil { // a connection, and everybody's caches
+		return went{}, err
 	}
 	var all went
 	var mu sync.Mutex

@@ -70,7 +70,7 @@ func openStreet(t *testing.T, b *bench) *street {
 		}
 	}
 	grant := exec.CommandContext(t.Context(), b.moat, "grant", "bench", "--token-stdin")
-	grant.Env, grant.Stdin = b.env, strings.NewReader("real-bench-token-0123456789\n")
+	grant.Env, grant.Stdin = b.env, strings.NewReader("bench_pXq7Zr2Lw9TkVn4Ys8Hd\n")
 	if out, err := grant.CombinedOutput(); err != nil {
 		t.Fatalf("grant: %v\n%s", err, out)
 	}

@@ -27,9 +27,13 @@ type Set struct {
 	shortest int // at least 2
 	longest  int
 	shift    [1 << blockBits]uint8 // by the last two bytes of a window of length shortest: how far it may move on
-	ends     map[uint16][]int32    // where shift is 0: the patterns whose first shortest bytes end so
+	ends     [1 << blockBits]span  // where shift is 0: the patterns whose first shortest bytes end so
+	ending   []int32               // patterns, as ends refers to them
 	starts   [1 << 8][]int32       // patterns by their first byte
 }
+
+// span is ending[from:to].
+type span struct{ from, to uint32 }
 
 // New makes the Set of all forms of the secrets. Secrets under four bytes are left out: they would be found everywhere.
 func New(secrets []string) *Set {
@@ -37,13 +41,14 @@ func New(secrets []string) *Set {
 	if len(patterns) == 0 {
 		return nil
 	}
-	s := &Set{patterns: patterns, shortest: math.MaxUint8, ends: make(map[uint16][]int32)}
+	s := &Set{patterns: patterns, shortest: math.MaxUint8}
 	for _, p := range patterns {
 		s.shortest, s.longest = min(s.shortest, len(p)), max(s.longest, len(p))
 	}
 	for i := range s.shift {
 		s.shift[i] = uint8(s.shortest - 1)
 	}
+	ending := make(map[uint16][]int32)
 	for n, p := range patterns {
 		s.starts[p[0]] = append(s.starts[p[0]], int32(n))
 		for at := 1; at < s.shortest; at++ {
@@ -51,7 +56,12 @@ func New(secrets []string) *Set {
 			s.shift[b] = min(s.shift[b], uint8(s.shortest-1-at))
 		}
 		end := block(p[s.shortest-2], p[s.shortest-1])
-		s.ends[end] = append(s.ends[end], int32(n))
+		ending[end] = append(ending[end], int32(n))
+	}
+	for end, list := range ending {
+		from := uint32(len(s.ending))
+		s.ending = append(s.ending, list...)
+		s.ends[end] = span{from, uint32(len(s.ending))}
 	}
 	return s
 }
@@ -149,9 +159,10 @@ func find[T ~string | ~[]byte](s *Set, text T, from int) (at, length int) {
 			continue
 		}
 		at = i - s.shortest + 1
-		for _, n := range s.ends[b] {
+		here := s.ends[b]
+		for _, n := range s.ending[here.from:here.to] {
 			p := s.patterns[n]
-			if len(p) > length && len(text)-at >= len(p) && string(text[at:at+len(p)]) == string(p) {
+			if p[0] == text[at] && len(p) > length && len(text)-at >= len(p) && string(text[at:at+len(p)]) == string(p) {
 				length = len(p)
 			}
 		}
