@@ -69,7 +69,8 @@ func NewClient(c Config) *Client {
 	return &Client{config: c, pool: newPool(c.MaxIdle, c.Idle), past: time.Unix(1, 0)}
 }
 
-// Do sends a request and returns its answer. The request's context ends the exchange, also while the body of the answer is
+// Do sends a request and returns its answer. As in net/http, a body whose length is said to be 0 has an unknown one, unless it
+// is http.NoBody. The request's context ends the exchange, also while the body of the answer is
 // read. The body of the request is closed in any case, before the body of the answer is at its end; the caller closes the
 // latter. That of a 101 (Switching Protocols) is an io.ReadWriteCloser: the connection.
 //

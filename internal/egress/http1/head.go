@@ -71,7 +71,7 @@ func appendFraming(b []byte, r *http.Request) []byte {
 		case http.MethodPost, http.MethodPut, http.MethodPatch: // RFC 9110 section 8.6
 			b = append(b, "Content-Length: 0\r\n"...)
 		}
-	case r.ContentLength >= 0 && len(r.Trailer) == 0:
+	case r.ContentLength > 0 && len(r.Trailer) == 0:
 		b = append(b, "Content-Length: "...)
 		b = append(strconv.AppendInt(b, r.ContentLength, 10), "\r\n"...)
 	default:

@@ -81,7 +81,7 @@ func (u *upload) send() error {
 	if expects && !u.waitWanted() {
 		return errUnwanted
 	}
-	if u.r.ContentLength >= 0 && len(u.r.Trailer) == 0 {
+	if u.r.ContentLength > 0 && len(u.r.Trailer) == 0 {
 		return u.plain(head)
 	}
 	return u.chunks(head)

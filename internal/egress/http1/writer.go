@@ -156,12 +156,18 @@ func (w *Writer) fields(b []byte, without ...string) []byte {
 	return b
 }
 
-// oneLine is a value without what would end its line.
+// oneLine is a value without what would end its line, or what HTTP has no place for.
 func oneLine(value string) string {
-	if strings.ContainsAny(value, "\r\n\x00") {
-		return strings.NewReplacer("\r", " ", "\n", " ", "\x00", " ").Replace(value)
+	if httpguts.ValidHeaderFieldValue(value) {
+		return value
 	}
-	return value
+	b := []byte(value)
+	for i, c := range b {
+		if c < ' ' && c != '\t' || c == 0x7f {
+			b[i] = ' '
+		}
+	}
+	return string(b)
 }
 
 // Write writes a piece of the body.
