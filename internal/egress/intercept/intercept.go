@@ -170,7 +170,8 @@ func (v *visit) open(ctx context.Context, raw net.Conn) (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		below := &bulk{Conn: raw, buffers: v.buffers}
+		later := newBehind(raw, v.buffers)
+		below := &bulk{Conn: later, buffers: v.buffers}
 		secure := tls.Server(below, config)
 		limited, cancel := context.WithTimeout(ctx, handshakeLimit)
 		defer cancel()
@@ -180,6 +181,7 @@ func (v *visit) open(ctx context.Context, raw net.Conn) (net.Conn, error) {
 		state := secure.ConnectionState()
 		v.sni = state.ServerName
 		if state.NegotiatedProtocol == "h2" {
+			later.begin()
 			return secure, nil
 		}
 		conn = &corking{Conn: secure, below: below}

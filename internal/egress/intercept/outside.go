@@ -63,6 +63,7 @@ func newOutside(c Config, pool *sync.Pool) outside {
 			ExpectContinueTimeout:  continueLimit,
 			MaxResponseHeaderBytes: maxAnswerHead,
 			Protocols:              new(http.Protocols),
+			HTTP2:                  &http.HTTP2Config{MaxReadFrameSize: pieceSize},
 		},
 	}
 	o.two.Protocols.SetHTTP1(true)
