@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -29,6 +30,20 @@ type lab struct {
 	project string
 	env     []string
 	auth    atomic.Value // the last Authorization that a server got
+	sites   sync.Map     // handlers of hosts, by name; others get the same answer always
+}
+
+// serve answers for a host.
+func (l *lab) serve(host string, h http.Handler) { l.sites.Store(host, h) }
+
+// grant stores the credential lab.
+func (l *lab) grant(t *testing.T, token string) {
+	t.Helper()
+	grant := exec.Command(l.bin, "grant", "lab", "--token-stdin")
+	grant.Env, grant.Stdin = l.env, strings.NewReader(token+"\n")
+	if out, err := grant.CombinedOutput(); err != nil {
+		t.Fatalf("grant: %v, %s", err, out)
+	}
 }
 
 // newLab starts the servers and writes the configuration that leads there. Agent is the text of agent.yaml; env is added to
@@ -43,6 +58,10 @@ func newLab(t *testing.T, agent string, env ...string) *lab {
 	l.env = append(l.env, env...)
 
 	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h, ok := l.sites.Load(r.Host); ok {
+			h.(http.Handler).ServeHTTP(w, r)
+			return
+		}
 		if r.URL.Path == "/rejected" {
 			w.WriteHeader(http.StatusUnauthorized)
 		}
@@ -61,14 +80,10 @@ func newLab(t *testing.T, agent string, env ...string) *lab {
 
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})
 	pin := func(s *httptest.Server) string { return s.Listener.Addr().(*net.TCPAddr).String() }
-	global := fmt.Sprintf(`egress:
-  hosts:
-    "example.com:443": %q
-    "example.com:80": %q
-    "ruled.example.com:443": %q
-    "cred.example.com:443": %q
-  ca_files: [%q]
-`, pin(secure), pin(plain), pin(secure), pin(secure), filepath.Join(home, "upstream.pem"))
+	global := "egress:\n  ca_files: [" + filepath.Join(home, "upstream.pem") + "]\n  hosts:\n    \"example.com:80\": " + strconv.Quote(pin(plain)) + "\n"
+	for _, name := range []string{"", "ruled.", "cred.", "npm.", "pypi.", "goproxy."} {
+		global += fmt.Sprintf("    %q: %q\n", name+"example.com:443", pin(secure))
+	}
 	for name, data := range map[string]string{
 		filepath.Join(home, "config.yaml"):           global,
 		filepath.Join(home, "upstream.pem"):          string(ca),
@@ -136,11 +151,7 @@ func (l *lab) grant(t *testing.T) {
 	if out, code := l.moat("run", "-d", "-n", "lab", "--grant", "lab"); code != 125 {
 		t.Fatalf("without the credential: exit code %d, %s", code, out)
 	}
-	grant := exec.Command(l.bin, "grant", "lab", "--token-stdin")
-	grant.Env, grant.Stdin = l.env, strings.NewReader(token+"\n")
-	if out, err := grant.CombinedOutput(); err != nil {
-		t.Fatalf("grant: %v, %s", err, out)
-	}
+	l.grant(t, token)
 	if out, code := l.moat("run", "-d", "-n", "lab", "--grant", "lab"); code != 0 {
 		t.Fatalf("run: exit code %d, %s", code, out)
 	}

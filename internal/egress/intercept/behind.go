@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// drainLimit is how long a client may take for the end of the last answer.
+const drainLimit = time.Minute
+
 // behind writes large pieces behind the back of who writes them: while the kernel takes one, the next ones gather and are
 // written at once, and whoever makes them goes on. Package net/http writes HTTP/2 frame by frame, each in a record of TLS of
 // its own, which would be a system call for every 16 KiB. Small pieces are written at once unless others wait before them.
@@ -13,7 +16,8 @@ import (
 // At most bulkSize bytes wait; then Write does. An error is told to the next Write.
 type behind struct {
 	net.Conn
-	buffers *sync.Pool // of *[]byte, bulkSize long
+	buffers  *sync.Pool    // of *[]byte, bulkSize long
+	patience time.Duration // of Close, with what waits
 
 	mu      sync.Mutex
 	moved   sync.Cond // fewer bytes wait, or nobody writes any more
@@ -25,7 +29,7 @@ type behind struct {
 }
 
 func newBehind(conn net.Conn, buffers *sync.Pool) *behind {
-	b := &behind{Conn: conn, buffers: buffers}
+	b := &behind{Conn: conn, buffers: buffers, patience: drainLimit}
 	b.moved.L = &b.mu
 	return b
 }
@@ -92,11 +96,11 @@ func (b *behind) write() {
 	b.moved.Broadcast()
 }
 
-// Close waits a moment until everything is written.
+// Close waits until everything is written, for a while.
 func (b *behind) Close() error {
 	b.mu.Lock()
 	if b.writing {
-		_ = b.SetWriteDeadline(time.Now().Add(goodbye))
+		_ = b.SetWriteDeadline(time.Now().Add(b.patience))
 	}
 	for b.writing {
 		b.moved.Wait()

@@ -54,6 +54,7 @@ func TestBehindFails(t *testing.T) {
 	_, server = net.Pipe()
 	b = newBehind(server, newPool(bulkSize))
 	b.begin()
+	b.patience = 50 * time.Millisecond
 	b.Write(make([]byte, bulkSize))
 	began := time.Now()
 	b.Close()
