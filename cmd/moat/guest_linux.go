@@ -14,6 +14,7 @@ import (
 
 	"moat/internal/frame"
 	"moat/internal/guest"
+	"moat/internal/sandbox"
 	"moat/internal/sandbox/docker"
 	"moat/internal/sandbox/native"
 )
@@ -110,6 +111,13 @@ func enter() (guest.Config, error) {
 	cfg := guest.Config{Listener: listener, Secret: boot.Spec.Secret, Lifeline: lifeline, Init: true}
 	for i, fd := range boot.Kept {
 		cfg.Door = append(cfg.Door, os.NewFile(uintptr(fd), guest.DoorNames()[i]))
+	}
+	if boot.Spec.SSHAgent && len(cfg.Door) > 0 {
+		agent, err := guest.OpenAgent(sandbox.AgentSocket(boot.Spec.User))
+		if err != nil {
+			return guest.Config{}, err
+		}
+		cfg.Door = append(cfg.Door, agent)
 	}
 	return cfg, nil
 }

@@ -25,6 +25,7 @@ type Start struct {
 	Watched bool `json:"watched"` // somebody waits to see the run: Ready may come before the record on disk says that it runs
 
 	UpstreamProxy string `json:"upstream_proxy,omitempty"` // the plan's, with its password
+	AgentSocket   string `json:"agent_socket,omitempty"`   // where the person's ssh agent is
 }
 
 // Ready is the outcome of a start or an adoption.

@@ -22,7 +22,7 @@ import (
 
 type grantOptions struct {
 	tokenStdin, take bool
-	profile          string
+	profile, key     string
 }
 
 func (app *App) grantCommand() *cobra.Command {
@@ -37,11 +37,15 @@ input, or taken from a program that has it.
 Several credentials of one provider have profiles: "moat grant github --profile work" stores github@work, and a run
 uses it with --grant github@work.
 
+"moat grant ssh:github.com" is for logging in to a host with SSH. The key stays in your ssh agent, or is taken from a file;
+the sandbox gets an agent that signs for that host only.
+
 "moat grant list" shows what is stored, "moat grant show" one of them. Providers are anthropic, aws, claude, gemini,
 github, gitlab, npm, openai, pypi, and your own ones in MOAT_HOME/providers.`,
 		Example: `  moat grant github
   moat grant github --import
   moat grant npm --token-stdin < token-file
+  moat grant ssh:github.com --key ~/.ssh/id_ed25519
   moat grant list`,
 		Args: func(c *cobra.Command, args []string) error {
 			switch len(args) {
@@ -60,6 +64,7 @@ github, gitlab, npm, openai, pypi, and your own ones in MOAT_HOME/providers.`,
 	c.Flags().BoolVar(&o.tokenStdin, "token-stdin", false, "read the token from standard input")
 	c.Flags().BoolVar(&o.take, "import", false, "take it from the provider's own program on this machine (github: gh, claude: Claude Code, aws: aws)")
 	c.Flags().StringVar(&o.profile, "profile", "", "store it beside others of the provider, as provider@`NAME`")
+	c.Flags().StringVar(&o.key, "key", "", "`FILE` of the key for ssh:host; of a public one the private half is in the ssh agent")
 	c.AddCommand(app.grantListCommand(), app.grantShowCommand())
 	for _, sub := range c.Commands() {
 		sub.DisableFlagsInUseLine = true
@@ -73,7 +78,7 @@ func (app *App) book() (*grant.Book, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &grant.Book{Home: home.Path(), Store: secret.Open(home.Path(), app.Keyring)}, nil
+	return &grant.Book{Home: home.Path(), Store: secret.Open(home.Path(), app.Keyring), AgentSocket: app.getenv("SSH_AUTH_SOCK")}, nil
 }
 
 // checkGrants makes sure that a run's grants can be used, before there is a run.
@@ -100,9 +105,12 @@ func (app *App) grant(c *cobra.Command, o grantOptions, text string) error {
 	if err != nil {
 		return err
 	}
-	provider, err := book.Find(ref.Provider)
+	provider, err := book.Provider(ref)
 	if err != nil {
 		return err
+	}
+	if o.key != "" && ref.Host == "" {
+		return usagef(c, "--key is for ssh:HOST")
 	}
 	if err := checkScopes(c, provider, ref.Scopes); err != nil {
 		return err
@@ -143,7 +151,11 @@ func (app *App) stored(p grant.Provider, c grant.Credential, kept *secret.Kept, 
 	if kept != nil && kept.File != "" {
 		app.say("the key of the credential store is in the file %s, for you only: the system's keyring cannot be used (%v)", kept.File, kept.Why)
 	}
-	app.say("stored the %s; runs with --grant %s use it at %s", p.Title, c.Ref().Name(), strings.Join(p.Hosts, ", "))
+	if c.SSH != nil {
+		app.say("stored the %s; runs with --grant %s log in there with it", p.Title, c.Ref().Name())
+	} else {
+		app.say("stored the %s; runs with --grant %s use it at %s", p.Title, c.Ref().Name(), strings.Join(p.Hosts, ", "))
+	}
 	if doubt != "" {
 		app.say("%s", doubt)
 	}
@@ -172,6 +184,9 @@ func checkScopes(c *cobra.Command, p grant.Provider, scopes []string) error {
 // obtain gets a credential from where the person says.
 func (app *App) obtain(c *cobra.Command, o grantOptions, p grant.Provider, ref grant.Ref) (grant.Credential, error) {
 	none := grant.Credential{}
+	if ref.Host != "" {
+		return app.obtainSSH(c, o, ref)
+	}
 	switch terminal := app.stdin() == plan.StdinTerminal; {
 	case o.take && o.tokenStdin:
 		return none, usagef(c, "--import and --token-stdin cannot both be")
@@ -274,7 +289,7 @@ func (app *App) askSecret(ctx context.Context, question string) (string, error) 
 
 // providersHint says which providers there are.
 func providersHint(e *grant.UnknownError) string {
-	hint := "there are " + strings.Join(e.Known, ", ") + "; your own ones go into MOAT_HOME/providers"
+	hint := "there are " + strings.Join(e.Known, ", ") + " and ssh:HOST; your own ones go into MOAT_HOME/providers"
 	if e.Near != "" {
 		hint = fmt.Sprintf("did you mean %q?\n%s", e.Near, hint)
 	}

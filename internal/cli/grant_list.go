@@ -90,9 +90,9 @@ func (app *App) grantList(ctx context.Context, asJSON bool) error {
 // look says everything about a stored credential but its value.
 func look(ctx context.Context, book *grant.Book, ref grant.Ref) granted {
 	g := granted{Grant: ref.Name(), Provider: ref.Provider, Profile: known(ref.Profile), Scopes: []string{}, Hosts: []string{}}
-	provider, err := book.Find(ref.Provider)
+	provider, err := book.Provider(ref)
 	if err == nil {
-		g.Hosts = provider.Hosts
+		g.Hosts = append(append(g.Hosts, provider.Hosts...), provider.Through...)
 		err = book.Check(ctx, []string{ref.Name()})
 	}
 	if err != nil {

@@ -53,12 +53,15 @@ func (app *App) grantShow(c *cobra.Command, o grantShowOptions, name string) err
 	}
 	credential, err := book.Read(c.Context(), ref)
 	if errors.Is(err, secret.ErrNotFound) {
-		if _, unknown := book.Find(ref.Provider); unknown != nil {
+		if _, unknown := book.Provider(ref); unknown != nil {
 			return unknown
 		}
 	}
 	if err != nil {
 		return err
+	}
+	if o.reveal && credential.Token.IsZero() {
+		return &exitError{code: codeFailure, err: fmt.Errorf("the key of %s is in the ssh agent, and moat has never seen it", ref.Name())}
 	}
 	if o.reveal {
 		_, err := fmt.Fprintln(app.Out, credential.Token.Expose())
@@ -78,7 +81,7 @@ func (app *App) describe(book *grant.Book, g granted) error {
 	if len(g.Scopes) > 0 {
 		lines = append(lines, [2]string{"scopes", strings.Join(g.Scopes, ", ")})
 	}
-	if p, err := book.Find(g.Provider); err == nil {
+	if p, err := book.Find(g.Provider); err == nil && len(p.Env) > 0 {
 		var names []string
 		for _, v := range p.Env {
 			names = append(names, v.Name)

@@ -169,6 +169,9 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 	if proxy := global.Egress.UpstreamProxy; proxy != nil {
 		start.UpstreamProxy = proxy.String()
 	}
+	if slices.ContainsFunc(p.Grants, func(name string) bool { return strings.HasPrefix(name, "ssh:") }) {
+		start.AgentSocket = app.getenv("SSH_AUTH_SOCK")
+	}
 	s.home, s.window = home, window
 	s.manner = manner{forward: p.Stdin, allow: rights(global), keys: keys}
 	return app.launch(c.Context(), s, api.Launch{Home: home.Path(), Plan: &p, Start: start}, o.detach)

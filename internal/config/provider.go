@@ -49,6 +49,9 @@ func CheckProviderName(name string) error {
 	if name == "list" || name == "show" {
 		return badValue("choose another name", "%q is a command: moat grant %s", name, name)
 	}
+	if name == "ssh" {
+		return badValue("choose another name", "ssh is what keys for hosts are called: moat grant ssh:HOST")
+	}
 	return nil
 }
 

@@ -24,7 +24,9 @@ func builtin() []Provider {
 type Book struct {
 	Home  string // $MOAT_HOME, for providers
 	Store *secret.Store
-	Now   func() time.Time // nil: the system's clock
+	// AgentSocket is where the person's ssh agent is now; empty: where it was when a key of it was granted.
+	AgentSocket string
+	Now         func() time.Time // nil: the system's clock
 }
 
 func (b *Book) now() time.Time {
@@ -75,6 +77,14 @@ func (b *Book) Find(name string) (Provider, error) {
 		return Provider{}, err
 	}
 	return Provider{}, &UnknownError{Name: name, Near: config.Closest(name, known), Known: known}
+}
+
+// Provider returns the provider of a grant. Errors are as for Find.
+func (b *Book) Provider(ref Ref) (Provider, error) {
+	if ref.Host != "" {
+		return sshTo(ref.Host), nil
+	}
+	return b.Find(ref.Provider)
 }
 
 // unshadowed refuses a file that bears the name of a provider that moat knows: one of the two would be ignored.

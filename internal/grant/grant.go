@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"moat/internal/grant/sshagent"
 	"moat/internal/secret"
 )
 
@@ -42,10 +43,17 @@ type Credential struct {
 	User    string       // what goes with the token and is no secret: the ID of an AWS key
 	Session secret.Value // of temporary AWS keys
 	Region  string       // of AWS
+	SSH     *SSH         // of an SSH host; nil for everything else
 }
 
 // Ref is the name of the grant.
-func (c Credential) Ref() Ref { return Ref{Provider: c.Provider, Profile: c.Profile} }
+func (c Credential) Ref() Ref {
+	ref := Ref{Provider: c.Provider, Profile: c.Profile}
+	if c.SSH != nil {
+		ref.Host = c.SSH.Host
+	}
+	return ref
+}
 
 // Ready is a grant that a run may use. Its functions may be called concurrently.
 type Ready struct {
@@ -54,6 +62,10 @@ type Ready struct {
 	Hosts []string
 	// Reach are more hosts that a client of the provider talks to. They get no credential.
 	Reach []string
+	// Through are host:port that a client talks to without being looked into; they get no credential.
+	Through []string
+	// SSH signs for a host, if the grant is for one. Such a grant has no Hosts, and its functions are nil.
+	SSH *sshagent.Host
 	// Env is for the sandbox. It holds placeholders only.
 	Env map[string]string
 	// Placeholders are what the sandbox holds in the credential's place.

@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"moat/internal/grant/sshagent"
+	"moat/internal/secret"
 )
 
 // SeedSize is the size of a run's seed for placeholders.
@@ -15,7 +18,10 @@ const SeedSize = 32
 
 // Check reports everything that keeps a run from having these grants, and gives nothing out.
 func (b *Book) Check(ctx context.Context, names []string) error {
-	_, err := b.Load(ctx, names, make([]byte, SeedSize))
+	ready, err := b.Load(ctx, names, make([]byte, SeedSize))
+	for _, g := range ready {
+		err = errors.Join(err, b.checkAgent(ctx, g))
+	}
 	return err
 }
 
@@ -56,7 +62,7 @@ func (b *Book) Resume(ctx context.Context, names []string, seed []byte) ([]Ready
 		if slices.ContainsFunc(ready, func(r Ready) bool { return r.Name == name }) {
 			continue // given twice, perhaps with other scopes
 		}
-		for _, host := range g.provider.Hosts {
+		for _, host := range slices.Concat(g.provider.Hosts, g.provider.Through) {
 			if first := owner[host]; first != "" {
 				problems = append(problems, &ConflictError{Host: host, First: first, Second: name})
 			}
@@ -73,7 +79,7 @@ func (b *Book) load(ctx context.Context, text string, seed []byte) (*use, error)
 	if err != nil {
 		return nil, err
 	}
-	p, err := b.Find(ref.Provider)
+	p, err := b.Provider(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +94,11 @@ func (b *Book) load(ctx context.Context, text string, seed []byte) (*use, error)
 	if u.scopes = has; ref.Scopes != nil {
 		u.scopes = ref.Scopes
 	}
+	if u.credential.SSH != nil && u.broken == nil {
+		if u.ssh, err = u.credential.sshHost(b.AgentSocket); err != nil {
+			u.broken = &UnreadyError{ref.Name(), fmt.Errorf("%w: %w", secret.ErrUnreadable, err)}
+		}
+	}
 	return u, u.makeUp(seed)
 }
 
@@ -96,6 +107,7 @@ type use struct {
 	ref        Ref
 	provider   Provider
 	credential Credential
+	ssh        *sshagent.Host
 	scopes     []string          // what it may be used for, where moat can tell
 	broken     error             // why it cannot be used; the credential may be empty then
 	mark       string            // the placeholder of the token
@@ -106,6 +118,9 @@ type use struct {
 
 // makeUp makes the placeholders, and what the sandbox gets.
 func (u *use) makeUp(seed []byte) (err error) {
+	if u.ref.Host != "" {
+		return nil // nothing stands for a key
+	}
 	if u.mark, err = u.provider.placeholder(seed); err != nil {
 		return err
 	}
@@ -130,6 +145,9 @@ func (u *use) makeUp(seed []byte) (err error) {
 }
 
 func (u *use) ready() Ready {
+	if u.ref.Host != "" {
+		return Ready{Name: u.ref.Name(), Through: u.provider.Through, SSH: u.ssh}
+	}
 	r := Ready{
 		Name: u.ref.Name(), Hosts: u.provider.Hosts, Reach: u.provider.Reach, Env: u.env,
 		Placeholders: u.marks, ExpiresAt: u.credential.ExpiresAt, Signs: u.provider.Sign != nil,

@@ -24,7 +24,9 @@ type Provider struct {
 
 	Hosts []string // as in Ready
 	Reach []string // as in Ready
-	Rules []Rule   // the first one that fits a request is used; one fits every request to Hosts
+	// Through is as in Ready.
+	Through []string
+	Rules   []Rule // the first one that fits a request is used; one fits every request to Hosts
 	// Sign is for providers whose requests are signed; they have no Rules.
 	Sign  func(ctx context.Context, u *use, c Credential, r *http.Request) error
 	Env   []Var

@@ -5,11 +5,13 @@ import (
 	"strings"
 
 	"moat/internal/config"
+	"moat/internal/policy"
 )
 
-// Ref names a grant, as people write it: "github", "github:repo,read:org", "github@work".
+// Ref names a grant, as people write it: "github", "github:repo,read:org", "github@work", "ssh:github.com".
 type Ref struct {
 	Provider string
+	Host     string   // of ssh
 	Scopes   []string // nil: none were written
 	Profile  string   // empty: the usual one
 }
@@ -23,7 +25,15 @@ func ParseRef(text string) (Ref, error) {
 	}
 	ref := Ref{Profile: profile}
 	list, scoped := "", false
-	if ref.Provider, list, scoped = strings.Cut(rest, ":"); scoped {
+	if ref.Provider, list, scoped = strings.Cut(rest, ":"); ref.Provider == sshName {
+		host, err := policy.Name(list)
+		if err != nil || host.Name() == "" {
+			return Ref{}, &RefError{text, "ssh is for one host, as in ssh:github.com"}
+		}
+		ref.Host = host.Name()
+		return ref, nil
+	}
+	if scoped {
 		ref.Scopes = strings.Split(list, ",")
 	}
 	return ref, nil
@@ -31,19 +41,27 @@ func ParseRef(text string) (Ref, error) {
 
 // Name is how the grant is called in messages and lists, without scopes.
 func (r Ref) Name() string {
-	if r.Profile != "" {
-		return r.Provider + "@" + r.Profile
+	name := r.Provider
+	if r.Host != "" {
+		name += ":" + r.Host
 	}
-	return r.Provider
+	if r.Profile != "" {
+		name += "@" + r.Profile
+	}
+	return name
 }
 
-// key is the name under which it is stored.
-func (r Ref) key() string { return r.Name() }
+// key is the name under which it is stored: that of a file, which has no colon on every system.
+func (r Ref) key() string { return strings.Replace(r.Name(), ":", "@", 1) }
 
 // refOf is the reverse of key.
 func refOf(key string) Ref {
-	provider, profile, _ := strings.Cut(key, "@")
-	return Ref{Provider: provider, Profile: profile}
+	provider, rest, _ := strings.Cut(key, "@")
+	if provider != sshName {
+		return Ref{Provider: provider, Profile: rest}
+	}
+	host, profile, _ := strings.Cut(rest, "@")
+	return Ref{Provider: provider, Host: host, Profile: profile}
 }
 
 func cutLast(text, sep string) (before, after string, found bool) {

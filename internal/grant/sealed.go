@@ -20,6 +20,14 @@ type sealed struct {
 	User      string     `json:"user,omitempty"`
 	Session   string     `json:"session,omitempty"`
 	Region    string     `json:"region,omitempty"`
+	SSH       *sealedSSH `json:"ssh,omitempty"`
+}
+
+type sealedSSH struct {
+	Host   string   `json:"host"`
+	Public string   `json:"public_key"`
+	Keys   []string `json:"host_keys"`
+	Socket string   `json:"agent,omitempty"`
 }
 
 func (c Credential) marshal() ([]byte, error) {
@@ -31,6 +39,10 @@ func (c Credential) marshal() ([]byte, error) {
 		end := c.ExpiresAt.UTC()
 		s.ExpiresAt = &end
 	}
+	if c.SSH != nil {
+		keys := sealedSSH(*c.SSH)
+		s.SSH = &keys
+	}
 	return json.Marshal(s)
 }
 
@@ -39,7 +51,10 @@ func unmarshal(data []byte) (Credential, error) {
 	if json.Unmarshal(data, &s) != nil {
 		return Credential{}, errors.New("its content is not a credential")
 	}
-	token, err := ParseToken(s.Token)
+	token, err := secret.New(s.Token), error(nil) // of ssh: lines, or nothing
+	if s.SSH == nil {
+		token, err = ParseToken(s.Token)
+	}
 	if err != nil {
 		return Credential{}, err
 	}
@@ -49,6 +64,10 @@ func unmarshal(data []byte) (Credential, error) {
 	}
 	if s.ExpiresAt != nil {
 		c.ExpiresAt = *s.ExpiresAt
+	}
+	if s.SSH != nil {
+		keys := SSH(*s.SSH)
+		c.SSH = &keys
 	}
 	return c, nil
 }

@@ -21,7 +21,10 @@ const (
 	DoorProxy = "proxy" // listener at ProxyAddress, for programs that use a proxy
 )
 
-// DoorNames are all of them.
+// DoorAgent is a listener on a unix socket, for clients of an ssh agent. It is there if it was asked for.
+const DoorAgent = "agent"
+
+// DoorNames are all of them but DoorAgent, which comes last.
 func DoorNames() []string { return []string{DoorTCP4, DoorTCP6, DoorDNS4, DoorDNS6, DoorProxy} }
 
 // Where the sockets are, inside. ProxyAddress is what HTTP_PROXY and its relatives name.
@@ -56,6 +59,17 @@ func OpenDoor() ([]*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("nftables: %w", err), closeAll(sockets))
 	}
 	return sockets, nil
+}
+
+// OpenAgent opens the socket of the ssh agent at a path inside, for the user that the sandbox has. The caller closes it.
+func OpenAgent(path string) (*os.File, error) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("open the socket of the ssh agent: %w", err)
+	}
+	defer l.Close() // the file is a duplicate
+	l.SetUnlinkOnClose(false)
+	return l.File()
 }
 
 func closeAll(files []*os.File) error {

@@ -30,9 +30,9 @@ type deadliner interface {
 	Close() error
 }
 
-// newKeeper takes over the sockets of a door, which are in the order of DoorNames.
+// newKeeper takes over the sockets of a door, which are in the order of DoorNames, perhaps with DoorAgent.
 func newKeeper(files []*os.File, log *slog.Logger) (*keeper, error) {
-	k := &keeper{names: DoorNames(), files: files, log: log, alone: true}
+	k := &keeper{names: append(DoorNames(), DoorAgent)[:len(files)], files: files, log: log, alone: true}
 	k.changed = sync.NewCond(&k.mu)
 	for i, f := range files {
 		var socket deadliner
@@ -45,7 +45,7 @@ func newKeeper(files []*os.File, log *slog.Logger) (*keeper, error) {
 		} else {
 			var l net.Listener
 			if l, err = net.FileListener(f); err == nil {
-				socket = l.(*net.TCPListener)
+				socket = l.(deadliner)
 			}
 		}
 		if err != nil {
@@ -93,6 +93,12 @@ func refuseOne(socket deadliner) error {
 			return err
 		}
 		return errors.Join(c.SetLinger(0), c.Close()) // a reset
+	case *net.UnixListener:
+		c, err := s.AcceptUnix()
+		if err != nil {
+			return err
+		}
+		return c.Close()
 	case *net.UDPConn:
 		var buf [512]byte
 		n, from, err := s.ReadFromUDPAddrPort(buf[:])

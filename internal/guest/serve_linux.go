@@ -30,7 +30,7 @@ type Config struct {
 	Listener net.Listener         // where supervisors connect; Serve closes it
 	Secret   []byte               // the run's secret, 32 bytes or more
 	Lifeline io.ReadCloser        // ends when whoever makes the sandbox dies; Serve closes it; nil: none
-	Door     []*os.File           // the sockets of OpenDoor; Serve closes them; nil: there is no way out
+	Door     []*os.File           // the sockets of OpenDoor, and perhaps that of OpenAgent; Serve closes them; nil: there is no way out
 	Init     bool                 // this is PID 1 of a sandbox: reap, and end, every process there is
 	Peer     func(net.Conn) error // who may try to prove itself; nil: Outside
 	Log      *slog.Logger         // for developers; nil: none

@@ -8,7 +8,7 @@ import (
 
 // thousand is a policy of 1,000 patterns of all kinds.
 func thousand(t testing.TB) *Policy {
-	c := Config{Mode: Strict, Grants: []GrantHosts{{"cred", []string{"cred.example"}}}}
+	c := Config{Mode: Strict, Grants: []GrantHosts{{Name: "cred", Hosts: []string{"cred.example"}}}}
 	for i := range 250 {
 		c.Allow = append(c.Allow, fmt.Sprintf("h%d.example.com", i), fmt.Sprintf("*.w%d.a.b.c.example.com", i),
 			fmt.Sprintf("203.%d.0.0/16", i), fmt.Sprintf("p%d.example.com:8443", i))

@@ -43,7 +43,7 @@ func strict() Config {
 		Allow:     []string{"github.com", "*.wild.lab.test", "plain.lab.test:8443", "203.0.113.7", "203.0.113.64/26:8443", "2001:db8::/64", "ro.lab.test", "127.0.0.1", "10.0.0.0/8"},
 		Deny:      []string{"bad.wild.lab.test", "*.very.wild.lab.test", "203.0.113.99", "half.wild.lab.test:80"},
 		HostPorts: []int{5432},
-		Grants:    []GrantHosts{{"cred", []string{"cred.lab.test", "*.cred.lab.test"}}},
+		Grants:    []GrantHosts{{Name: "cred", Hosts: []string{"cred.lab.test", "*.cred.lab.test"}, Through: []string{"git.lab.test:22"}}},
 		Rules:     []HostRules{{"ro.lab.test", []string{"allow GET,HEAD /pub/**"}}},
 	}
 }
@@ -89,6 +89,8 @@ func TestStrict(t *testing.T) {
 		{"[2001:db8:0:1::66]:443", false, "strict: not in network.allow"},
 		{"cred.lab.test:443", true, "grant cred: cred.lab.test"},
 		{"cred.lab.test:9443", false, "strict: not in network.allow"},
+		{"git.lab.test:22", true, "grant cred: git.lab.test:22"},
+		{"git.lab.test:443", false, "strict: not in network.allow"},
 		{"x.cred.lab.test:80", true, "grant cred: *.cred.lab.test"},
 
 		{"127.0.0.1:443", false, "special address: loopback"},
@@ -144,7 +146,7 @@ func TestStrict(t *testing.T) {
 func TestInspect(t *testing.T) {
 	p := compile(t, strict())
 	for question, want := range map[string]bool{
-		"github.com:443": false, "cred.lab.test:443": true, "x.cred.lab.test:80": true, "ro.lab.test:443": true, "plain.lab.test:8443": false,
+		"github.com:443": false, "cred.lab.test:443": true, "git.lab.test:22": false, "x.cred.lab.test:80": true, "ro.lab.test:443": true, "plain.lab.test:8443": false,
 	} {
 		if d := ask(t, p, question); !d.Allow || d.Inspect != want {
 			t.Errorf("%s: %+v, want inspect %v", question, d, want)
@@ -157,7 +159,7 @@ func TestPermissive(t *testing.T) {
 		p := compile(t, Config{
 			Mode: mode, Deny: []string{"evil.example", "203.0.113.0/24"},
 			Rules:  []HostRules{{"*.api.example", []string{"deny DELETE,POST /admin/**", "deny * /secret"}}},
-			Grants: []GrantHosts{{"cred", []string{"cred.lab.test"}}},
+			Grants: []GrantHosts{{Name: "cred", Hosts: []string{"cred.lab.test"}}},
 		})
 		for _, test := range []struct {
 			question string
@@ -271,7 +273,7 @@ func TestCompileReportsAll(t *testing.T) {
 	p, problems := Compile(Config{
 		Mode: "lax", Allow: []string{"ok.example", "a*.b"}, Deny: []string{"x:0"}, HostPorts: []int{80, 70000, -1},
 		Rules:  []HostRules{{"ok.example", []string{"allow GET /", "allow GET a"}}, {"ok.example", []string{"deny * /"}}, {"*", []string{"deny * /"}}, {"n.example", nil}},
-		Grants: []GrantHosts{{"g", []string{"fine.example", "b..d"}}}, Limits: Limits{Bytes: -1},
+		Grants: []GrantHosts{{Name: "g", Hosts: []string{"fine.example", "b..d"}}}, Limits: Limits{Bytes: -1},
 	})
 	if p != nil {
 		t.Error("there is a policy")

@@ -51,6 +51,8 @@ type HostRules struct {
 type GrantHosts struct {
 	Name  string
 	Hosts []string
+	// Through are hosts that are allowed like those, and not looked into. They carry no HTTP.
+	Through []string
 }
 
 // Limits bound what a run exchanges with each host. Zero is no limit.
@@ -138,7 +140,7 @@ func (c Config) clone() Config {
 		c.Rules[i].Rules = slices.Clone(c.Rules[i].Rules)
 	}
 	for i := range c.Grants {
-		c.Grants[i].Hosts = slices.Clone(c.Grants[i].Hosts)
+		c.Grants[i].Hosts, c.Grants[i].Through = slices.Clone(c.Grants[i].Hosts), slices.Clone(c.Grants[i].Through)
 	}
 	return c
 }
@@ -213,13 +215,15 @@ func (p Pattern) pointless() string {
 
 func (m *compiler) grantHosts() {
 	for i, grant := range m.policy.config.Grants {
-		for j, text := range grant.Hosts {
+		for j, text := range slices.Concat(grant.Hosts, grant.Through) {
 			p, err := parsePattern(text)
 			if err != nil {
 				m.syntax("grants", i, j, err)
 				continue
 			}
-			m.policy.grants.add(p, webPorts(), true)
+			if j < len(grant.Hosts) {
+				m.policy.grants.add(p, webPorts(), true)
+			}
 			m.policy.allow.add(p, webPorts(), &verdict{"grant " + grant.Name + ": " + text, "the grant " + quote(grant.Name) + " is used there"})
 		}
 	}

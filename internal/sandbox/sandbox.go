@@ -86,11 +86,19 @@ type Spec struct {
 	Trusted func(context.Context) error `json:"-"`
 
 	Network bool // there is a door: the guest hands its sockets to the supervisor. Otherwise there is only lo
+	// SSHAgent asks for a socket at [AgentSocket], which the guest hands to the supervisor with those of the door.
+	SSHAgent bool
+	// KnownHostsFile is the host path of lines for ssh about keys of hosts, beside the host's own; empty: there are none. It
+	// can be read when Trusted has returned.
+	KnownHostsFile string
 
 	// Forbidden are host directories that must not become visible inside, such as moat's own folder. Start
 	// refuses a workspace, mount or tool that contains one of them or lies in one. Those that do not exist are ignored.
 	Forbidden []string
 }
+
+// AgentSocket is where a sandbox's ssh agent is, inside.
+func AgentSocket(u User) string { return fmt.Sprintf("/run/user/%d/moat-ssh-agent", u.UID) }
 
 // WorkspaceDir is where the workspace appears inside.
 const WorkspaceDir = "/workspace"

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"moat/internal/atomicfile"
 	"moat/internal/egress"
@@ -36,6 +37,9 @@ func (s *supervisor) loadGrants(ctx context.Context, names []string) ([]grant.Re
 	}
 	home := filepath.Dir(filepath.Dir(s.Folder.Dir()))
 	book := &grant.Book{Home: home, Store: secret.Open(home, secret.SystemKeyring())}
+	if s.Start != nil {
+		book.AgentSocket = s.Start.AgentSocket
+	}
 	if first {
 		return book.Load(ctx, names, seed)
 	}
@@ -50,7 +54,7 @@ func (s *supervisor) loadGrants(ctx context.Context, names []string) ([]grant.Re
 func grantHosts(grants []grant.Ready) []policy.GrantHosts {
 	var hosts []policy.GrantHosts
 	for _, g := range grants {
-		hosts = append(hosts, policy.GrantHosts{Name: g.Name, Hosts: append(append([]string(nil), g.Hosts...), g.Reach...)})
+		hosts = append(hosts, policy.GrantHosts{Name: g.Name, Hosts: slices.Concat(g.Hosts, g.Reach), Through: g.Through})
 	}
 	return hosts
 }
@@ -59,6 +63,9 @@ func grantHosts(grants []grant.Ready) []policy.GrantHosts {
 func egressGrants(grants []grant.Ready) []egress.Grant {
 	var out []egress.Grant
 	for _, g := range grants {
+		if g.Inject == nil {
+			continue
+		}
 		out = append(out, egress.Grant{
 			Name: g.Name, Hosts: g.Hosts, Inject: g.Inject, Swap: g.Swap, Placeholders: g.Placeholders, Secrets: g.Secrets, Signs: g.Signs,
 		})

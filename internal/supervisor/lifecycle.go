@@ -190,7 +190,7 @@ func (s *supervisor) home() string { return filepath.Dir(filepath.Dir(s.Folder.D
 func (s *supervisor) spec(secret []byte) sandbox.Spec {
 	rec := s.Folder.Record()
 	p := rec.Plan
-	return sandbox.Spec{
+	spec := sandbox.Spec{
 		Ref:       s.ref(),
 		Hostname:  cmp.Or(p.Hostname, hostname(rec.Name)),
 		Image:     imageOf(p),
@@ -204,6 +204,10 @@ func (s *supervisor) spec(secret []byte) sandbox.Spec {
 		TrustFile: s.trust(p),
 		Forbidden: []string{s.home()},
 	}
+	if wantsAgent(p) {
+		spec.SSHAgent, spec.KnownHostsFile = true, filepath.Join(s.Folder.Dir(), knownFile)
+	}
+	return spec
 }
 
 // imageOf is the plan's, if it has one. The command's directory is made in it.

@@ -27,6 +27,7 @@ import (
 	"moat/internal/plan"
 	"moat/internal/policy"
 	"moat/internal/run"
+	"moat/internal/sandbox"
 )
 
 // Files of the way out in the run's folder.
@@ -39,15 +40,16 @@ const (
 // network is the run's one way out.
 type network struct {
 	*egress.Egress
-	inside    *intercept.Interceptor
-	authority *ca.Authority
-	record    *journal.Network
-	names     *os.File
-	grants    []grant.Ready
-	policy    atomic.Pointer[policy.Policy]
-	changing  sync.Mutex // held while policy is replaced
-	rejected  sync.Map   // hosts whose rejection of a credential was told
-	closing   sync.Once
+	inside      *intercept.Interceptor
+	authority   *ca.Authority
+	record      *journal.Network
+	names       *os.File
+	grants      []grant.Ready
+	policy      atomic.Pointer[policy.Policy]
+	changing    sync.Mutex // held while policy is replaced
+	rejected    sync.Map   // hosts whose rejection of a credential was told
+	closing     sync.Once
+	agentSocket string // of the sandbox's ssh agent, inside; empty: it has none
 }
 
 // openNetwork makes the way out that the plan asks for: nil if it asks for none.
@@ -60,6 +62,12 @@ func (s *supervisor) openNetwork(ctx context.Context) (*network, error) {
 	n := &network{}
 	var err error
 	if n.grants, err = s.loadGrants(ctx, rec.Plan.Grants); err != nil {
+		return nil, err
+	}
+	if wantsAgent(rec.Plan) {
+		n.agentSocket = sandbox.AgentSocket(rec.Plan.User)
+	}
+	if err := s.writeKnownHosts(sshHosts(n.grants)); err != nil {
 		return nil, err
 	}
 	rules, problems := policy.Compile(want.Config(grantHosts(n.grants)))
@@ -242,14 +250,20 @@ func (s *supervisor) networkTrouble(err error) {
 
 // openDoor serves the door's sockets that the guest has handed out, until the line breaks or the run ends.
 func (s *supervisor) openDoor(ctx context.Context, files line.Files) {
-	door, err := doorOf(files)
+	door, agent, err := doorOf(files)
 	if err != nil {
 		s.Logger.Error("the door cannot be used", "error", err)
 		return
 	}
 	if s.network == nil {
+		door.TCP = append(door.TCP, agent)
 		refuseAll(ctx, door)
 		return
+	}
+	if agent != nil {
+		var served sync.WaitGroup
+		defer served.Wait()
+		served.Go(func() { s.serveAgent(ctx, agent) })
 	}
 	if err := s.network.Serve(ctx, door); err != nil && ctx.Err() == nil {
 		s.Logger.Warn("the door was closed", "error", err)
@@ -280,9 +294,8 @@ func refuseAll(ctx context.Context, door egress.Door) {
 	all.Wait()
 }
 
-// doorOf makes sockets of the descriptors, which it takes over.
-func doorOf(files line.Files) (egress.Door, error) {
-	var door egress.Door
+// doorOf makes sockets of the descriptors, which it takes over. agent is nil if there is none.
+func doorOf(files line.Files) (door egress.Door, agent net.Listener, err error) {
 	var errs []error
 	for i, f := range files.Files {
 		var err error
@@ -295,6 +308,8 @@ func doorOf(files line.Files) (egress.Door, error) {
 			}
 		case name == "proxy":
 			door.Proxy, err = net.FileListener(f)
+		case name == "agent": // guest.DoorAgent
+			agent, err = net.FileListener(f)
 		default:
 			if l, err = net.FileListener(f); err == nil {
 				door.TCP = append(door.TCP, l)
@@ -302,7 +317,7 @@ func doorOf(files line.Files) (egress.Door, error) {
 		}
 		errs = append(errs, err, f.Close())
 	}
-	return door, errors.Join(errs...)
+	return door, agent, errors.Join(errs...)
 }
 
 // close ends what still goes on and completes the record. Nothing waits for room on a full disk any more. Only its first
@@ -335,6 +350,9 @@ func (n *network) environment(env []string) []string {
 	}
 	for _, g := range n.grants {
 		maps.Copy(ours, g.Env)
+	}
+	if agent := n.agentSocket; agent != "" {
+		ours["SSH_AUTH_SOCK"] = agent
 	}
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"} {
 		ours[strings.ToLower(name)] = ours[name]

@@ -29,6 +29,9 @@ func (b *Boot) makeEtc(t tree) error {
 	if err := addTrust(files, b.Spec.TrustFile, has); err != nil {
 		return err
 	}
+	if err := addKnownHosts(files, b.Spec.KnownHostsFile); err != nil {
+		return err
+	}
 	masks = slices.DeleteFunc(masks, func(name string) bool { return files[name] != nil }) // ours are shown instead
 	layer, err := openTree(filepath.Join(b.scratch, etcLayer))
 	if err != nil {
@@ -65,6 +68,26 @@ func addTrust(files map[string][]byte, bundle string, has func(place string) boo
 			files[place] = roots
 		}
 	}
+	return nil
+}
+
+// knownHosts is where ssh looks for hosts that everybody knows.
+const knownHosts = "ssh/ssh_known_hosts"
+
+// addKnownHosts adds lines to the hosts that ssh knows.
+func addKnownHosts(files map[string][]byte, file string) error {
+	if file == "" {
+		return nil
+	}
+	lines, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("hosts that ssh knows: %w", err)
+	}
+	host, err := os.ReadFile(filepath.Join(hostEtc, knownHosts))
+	if err == nil && len(host) > 0 {
+		host = append(host, '\n')
+	}
+	files[knownHosts] = append(host, lines...)
 	return nil
 }
 
