@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -278,10 +279,20 @@ func (l *lab) reachOut(t *testing.T) {
 // killSupervisor kills the run's supervisor; its guard starts another one.
 func (l *lab) killSupervisor(t *testing.T) {
 	t.Helper()
+	l.killSupervisorOf(t, "lab")
+}
+
+// killSupervisorOf kills the supervisor of a run.
+func (l *lab) killSupervisorOf(t *testing.T, name string) {
+	t.Helper()
 	out, _ := l.moat("list", "--json")
-	var runs []struct{ ID string }
-	if err := json.Unmarshal([]byte(out), &runs); err != nil || len(runs) != 1 {
+	var runs []struct{ ID, Name string }
+	if err := json.Unmarshal([]byte(out), &runs); err != nil {
 		t.Fatalf("%v, %s", err, out)
+	}
+	at := slices.IndexFunc(runs, func(r struct{ ID, Name string }) bool { return r.Name == name })
+	if at < 0 {
+		t.Fatalf("there is no run %s: %s", name, out)
 	}
 	pids, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
@@ -289,7 +300,7 @@ func (l *lab) killSupervisor(t *testing.T) {
 	}
 	for _, file := range pids {
 		line, err := os.ReadFile(file)
-		if err != nil || !strings.Contains(string(line), "supervise\x00"+runs[0].ID) {
+		if err != nil || !strings.Contains(string(line), "supervise\x00"+runs[at].ID) {
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))

@@ -159,11 +159,16 @@ func (app *App) stored(p grant.Provider, c grant.Credential, kept *secret.Kept, 
 	if doubt != "" {
 		app.say("%s", doubt)
 	}
-	if left := time.Until(c.ExpiresAt); !c.ExpiresAt.IsZero() && left < 24*time.Hour {
-		if left <= 0 {
-			app.say("it has expired, so no run can use it")
-			return
-		}
+	if !c.Refresh.IsZero() && p.Login != nil {
+		app.say("the login is now shared with the program that it is from: whichever of the two renews it first may log the other out")
+	}
+	switch left := time.Until(c.ExpiresAt); {
+	case c.ExpiresAt.IsZero() || left >= 24*time.Hour:
+	case !c.Refresh.IsZero():
+		app.say("its token is for some hours at most; runs that use it renew it")
+	case left <= 0:
+		app.say("it has expired, so no run can use it")
+	default:
 		app.say("it ends in %s, and runs cannot renew it", age(left))
 	}
 }
@@ -192,6 +197,8 @@ func (app *App) obtain(c *cobra.Command, o grantOptions, p grant.Provider, ref g
 		return none, usagef(c, "--import and --token-stdin cannot both be")
 	case o.take && p.Import == nil:
 		return none, usagef(c, "moat knows no program that has a %s", p.Title)
+	case o.login(app, p) != nil:
+		return app.logIn(c.Context(), o.login(app, p), ref)
 	case o.take:
 		home, err := app.userHome()
 		if err != nil {

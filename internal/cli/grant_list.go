@@ -38,6 +38,7 @@ type granted struct {
 	CreatedAt *time.Time `json:"created_at"`
 	ExpiresAt *time.Time `json:"expires_at"`
 	Expired   bool       `json:"expired"`
+	Renewed   bool       `json:"renewed"` // by runs that use it
 	// Problem says why no run can use it; null: nothing is known against it.
 	Problem *string `json:"problem"`
 }
@@ -107,7 +108,7 @@ func look(ctx context.Context, book *grant.Book, ref grant.Ref) granted {
 	g.CreatedAt = &created
 	if !c.ExpiresAt.IsZero() {
 		end := c.ExpiresAt.UTC()
-		g.ExpiresAt, g.Expired = &end, !time.Now().Before(end)
+		g.ExpiresAt, g.Expired, g.Renewed = &end, !time.Now().Before(end), !c.Refresh.IsZero()
 	}
 	return g
 }
@@ -121,6 +122,8 @@ func (g granted) row() []string {
 		since = age(time.Since(*g.CreatedAt))
 	}
 	switch {
+	case g.Expired && g.Renewed:
+		ends = "renewed by runs"
 	case g.Expired:
 		ends = "expired"
 	case g.ExpiresAt != nil:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,7 +27,14 @@ type Book struct {
 	Store *secret.Store
 	// AgentSocket is where the person's ssh agent is now; empty: where it was when a key of it was granted.
 	AgentSocket string
-	Now         func() time.Time // nil: the system's clock
+
+	// HTTP asks authorisation servers; nil: nothing is renewed.
+	HTTP *http.Client
+	// Trouble is told when a renewal fails, with an *[UnreadyError]; may be nil.
+	Trouble func(error)
+	// UserHome is the person's home, where other programs keep their logins.
+	UserHome string
+	Now      func() time.Time // nil: the system's clock
 }
 
 func (b *Book) now() time.Time {

@@ -10,6 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"moat/internal/grant/oauth"
+	"moat/internal/secret"
 )
 
 // claude is for the token of a Claude subscription. The API takes it with the client's own header anthropic-beta, which
@@ -24,14 +27,18 @@ func claude() Provider {
 		Prefixes: []string{"sk-ant-oat"},
 		Mistaken: map[string]string{"sk-ant-api": "anthropic"},
 		Import:   &Import{From: "~/" + claudeFile, Take: fromClaude},
+		Login:    fromClaude,
+		OAuth: &authority{oauth.Endpoint{
+			TokenURL: "https://console.anthropic.com/v1/oauth/token", Client: "9d1c250a-e61b-44d9-88ed-5944d1962f5e", JSON: true,
+		}},
 	}
 }
 
 // claudeFile is where Claude Code keeps its login on Linux.
 const claudeFile = ".claude/.credentials.json"
 
-// fromClaude takes the access token of Claude Code's login. The refresh token stays where it is: each use of it makes a
-// new one and ends the old, so two programs that share one log each other out.
+// fromClaude takes Claude Code's login. Each use of its refresh token makes a new one and ends the old, so of two programs
+// that share one the other is logged out; what Claude Code has renewed by itself is looked at first.
 func fromClaude(_ context.Context, from Source) (Credential, error) {
 	f, err := os.Open(filepath.Join(from.Home, filepath.FromSlash(claudeFile)))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -48,6 +55,7 @@ func fromClaude(_ context.Context, from Source) (Credential, error) {
 	var login struct {
 		OAuth struct {
 			AccessToken string   `json:"accessToken"`
+			Refresh     string   `json:"refreshToken"`
 			ExpiresAt   int64    `json:"expiresAt"` // milliseconds since 1970
 			Scopes      []string `json:"scopes"`
 		} `json:"claudeAiOauth"`
@@ -59,7 +67,7 @@ func fromClaude(_ context.Context, from Source) (Credential, error) {
 	if err != nil {
 		return Credential{}, fmt.Errorf("~/%s has no login that can be used: %w", claudeFile, err)
 	}
-	c := Credential{Token: token, Scopes: login.OAuth.Scopes, Source: "~/" + claudeFile}
+	c := Credential{Token: token, Scopes: login.OAuth.Scopes, Source: "~/" + claudeFile, Refresh: secret.New(login.OAuth.Refresh)}
 	if login.OAuth.ExpiresAt > 0 {
 		c.ExpiresAt = time.UnixMilli(login.OAuth.ExpiresAt)
 	}

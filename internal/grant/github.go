@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os/exec"
 	"time"
+
+	"moat/internal/grant/oauth"
 )
 
 // github is for the API, and for git and LFS over HTTPS, which take Basic authentication only. The forms of tokens:
@@ -24,6 +26,9 @@ func github() Provider {
 		Prefixes: []string{"github_pat_", "ghp_", "gho_", "ghu_", "ghs_"},
 		Scoped:   true,
 		Import:   &Import{From: "gh auth token", Take: fromGH},
+		OAuth: &authority{oauth.Endpoint{
+			DeviceURL: "https://github.com/login/device/code", TokenURL: "https://github.com/login/oauth/access_token",
+		}},
 	}
 }
 

@@ -44,6 +44,9 @@ type Credential struct {
 	Session secret.Value // of temporary AWS keys
 	Region  string       // of AWS
 	SSH     *SSH         // of an SSH host; nil for everything else
+
+	Refresh secret.Value // gets a new token when the time of this one is over; may be empty
+	Client  string       // the application that Refresh was given to
 }
 
 // Ref is the name of the grant.
@@ -70,8 +73,6 @@ type Ready struct {
 	Env map[string]string
 	// Placeholders are what the sandbox holds in the credential's place.
 	Placeholders []string
-	// ExpiresAt is when Inject and Swap begin to fail; zero: nobody knows.
-	ExpiresAt time.Time
 
 	// Signs says that requests are signed and the credential itself is never sent, so that it cannot come back.
 	Signs bool
@@ -82,6 +83,8 @@ type Ready struct {
 	Inject func(ctx context.Context, r *http.Request) error
 	// Swap returns what a placeholder stands for.
 	Swap func(ctx context.Context, placeholder string) (string, error)
+	// Rejected is to be told that a host answered 401 to the credential. It reports whether it will be renewed.
+	Rejected func() (renewing bool)
 	// Secrets are the values that must not come back, in the forms in which they are sent.
 	Secrets func() []string
 }

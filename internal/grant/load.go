@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"moat/internal/grant/sshagent"
@@ -55,7 +56,7 @@ func (b *Book) Resume(ctx context.Context, names []string, seed []byte) ([]Ready
 			problems = append(problems, err)
 			continue
 		}
-		if err := g.current(); err != nil && !slices.ContainsFunc(problems, func(p error) bool { return p.Error() == err.Error() }) {
+		if err := g.begin(ctx); err != nil && !slices.ContainsFunc(problems, func(p error) bool { return p.Error() == err.Error() }) {
 			problems = append(problems, err)
 		}
 		name := g.ref.Name()
@@ -83,9 +84,11 @@ func (b *Book) load(ctx context.Context, text string, seed []byte) (*use, error)
 	if err != nil {
 		return nil, err
 	}
-	u := &use{ref: ref, provider: p, now: b.now}
-	u.credential, u.broken = b.Read(ctx, ref)
-	has := u.credential.Scopes
+	u := &use{ref: ref, provider: p, book: b, now: b.now, turn: make(chan struct{}, 1)}
+	h := &held{}
+	h.credential, u.broken = b.Read(ctx, ref)
+	u.held.Store(h)
+	has := h.credential.Scopes
 	for _, scope := range ref.Scopes {
 		if len(has) > 0 && !slices.Contains(has, scope) {
 			u.broken = &UnreadyError{text, fmt.Errorf("it is stored for %s only", strings.Join(has, ","))}
@@ -94,26 +97,38 @@ func (b *Book) load(ctx context.Context, text string, seed []byte) (*use, error)
 	if u.scopes = has; ref.Scopes != nil {
 		u.scopes = ref.Scopes
 	}
-	if u.credential.SSH != nil && u.broken == nil {
-		if u.ssh, err = u.credential.sshHost(b.AgentSocket); err != nil {
+	if h.credential.SSH != nil && u.broken == nil {
+		if u.ssh, err = h.credential.sshHost(b.AgentSocket); err != nil {
 			u.broken = &UnreadyError{ref.Name(), fmt.Errorf("%w: %w", secret.ErrUnreadable, err)}
 		}
 	}
 	return u, u.makeUp(seed)
 }
 
-// use is a credential in use. It never changes.
+// use is a credential in use. Its methods may be called concurrently.
 type use struct {
-	ref        Ref
-	provider   Provider
-	credential Credential
-	ssh        *sshagent.Host
-	scopes     []string          // what it may be used for, where moat can tell
-	broken     error             // why it cannot be used; the credential may be empty then
-	mark       string            // the placeholder of the token
-	marks      []string          // all placeholders
-	env        map[string]string // of the sandbox
-	now        func() time.Time
+	ref      Ref
+	provider Provider
+	book     *Book
+	ssh      *sshagent.Host
+	scopes   []string          // what it may be used for, where moat can tell
+	broken   error             // why it cannot be used; the credential may be empty then
+	mark     string            // the placeholder of the token
+	marks    []string          // all placeholders
+	env      map[string]string // of the sandbox
+	now      func() time.Time
+
+	held atomic.Pointer[held] // what there is now
+	turn chan struct{}        // held by who renews it
+}
+
+// begin is an error for a grant that a run cannot begin with. One that will be renewed when it is needed is none.
+func (u *use) begin(ctx context.Context) error {
+	if u.broken == nil && u.book.HTTP == nil && !u.held.Load().credential.Refresh.IsZero() {
+		return nil
+	}
+	_, err := u.current(ctx)
+	return err
 }
 
 // makeUp makes the placeholders, and what the sandbox gets.
@@ -127,7 +142,7 @@ func (u *use) makeUp(seed []byte) (err error) {
 	u.marks, u.env = []string{u.mark}, map[string]string{}
 	vars := u.provider.Env
 	if u.provider.More != nil {
-		vars = append(slices.Clone(vars), u.provider.More(u.credential)...)
+		vars = append(slices.Clone(vars), u.provider.More(u.held.Load().credential)...)
 	}
 	for _, v := range vars {
 		switch {
@@ -150,8 +165,8 @@ func (u *use) ready() Ready {
 	}
 	r := Ready{
 		Name: u.ref.Name(), Hosts: u.provider.Hosts, Reach: u.provider.Reach, Env: u.env,
-		Placeholders: u.marks, ExpiresAt: u.credential.ExpiresAt, Signs: u.provider.Sign != nil,
-		Inject: u.inject, Secrets: func() []string { return u.provider.secrets(u.credential) },
+		Placeholders: u.marks, Signs: u.provider.Sign != nil, Inject: u.inject, Rejected: u.reject,
+		Secrets: func() []string { return u.provider.secrets(u.held.Load().credential) },
 	}
 	if !r.Signs {
 		r.Swap = u.swap
@@ -159,38 +174,29 @@ func (u *use) ready() Ready {
 	return r
 }
 
-// current returns an UnreadyError for a grant that cannot be used, or not any more.
-func (u *use) current() error {
-	if u.broken != nil {
-		return u.broken
-	}
-	if end := u.credential.ExpiresAt; !end.IsZero() && !u.now().Before(end) {
-		return &UnreadyError{u.ref.Name(), fmt.Errorf("%w (%s)", ErrExpired, end.UTC().Format(time.RFC3339))}
-	}
-	return nil
-}
-
 func (u *use) unfit(err error) error { return &UnfitError{u.ref.Name(), err.Error()} }
 
 func (u *use) inject(ctx context.Context, r *http.Request) error {
-	if err := u.current(); err != nil {
+	c, err := u.current(ctx)
+	if err != nil {
 		return err
 	}
 	if err := u.provider.fits(r); err != nil {
 		return err
 	}
 	if u.provider.Sign != nil {
-		return u.provider.Sign(ctx, u, u.credential, r)
+		return u.provider.Sign(ctx, u, c, r)
 	}
-	return u.provider.inject(u.credential.Token, r)
+	return u.provider.inject(c.Token, r)
 }
 
-func (u *use) swap(_ context.Context, placeholder string) (string, error) {
+func (u *use) swap(ctx context.Context, placeholder string) (string, error) {
 	if placeholder != u.mark {
 		return "", fmt.Errorf("this is not the placeholder of the grant %s", u.ref.Name())
 	}
-	if err := u.current(); err != nil {
+	c, err := u.current(ctx)
+	if err != nil {
 		return "", err
 	}
-	return u.credential.Token.Expose(), nil
+	return c.Token.Expose(), nil
 }

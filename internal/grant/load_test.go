@@ -226,7 +226,8 @@ func TestRedaction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := &use{provider: github(), credential: c, now: time.Now}
+	u := &use{provider: github(), now: time.Now}
+	u.held.Store(&held{credential: c})
 	var log bytes.Buffer
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "ready", g[0].Env, "credential", c, "use", u)
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "credential", c, "use", u, "book", book)
@@ -254,7 +255,7 @@ func TestClaudeImport(t *testing.T) {
 		return fromClaude(t.Context(), Source{Home: home})
 	}
 	got, err := take(`{"claudeAiOauth":{"accessToken":"sk-ant-oat01-x","refreshToken":"r","expiresAt":1780315200000,"scopes":["user:inference"],"subscriptionType":"max"},"other":1}`)
-	want := Credential{Token: secret.New("sk-ant-oat01-x"), Scopes: []string{"user:inference"}, Source: "~/.claude/.credentials.json",
+	want := Credential{Token: secret.New("sk-ant-oat01-x"), Scopes: []string{"user:inference"}, Source: "~/.claude/.credentials.json", Refresh: secret.New("r"),
 		ExpiresAt: time.UnixMilli(1780315200000)}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("(-want +got) %v:\n%s", err, diff)

@@ -44,6 +44,10 @@ type Provider struct {
 	Mistaken map[string]string
 	// Scoped: the token can be said to be for scopes.
 	Scoped bool
+	// OAuth is where tokens with a refresh token are renewed, and where a person may log in with a code; may be nil.
+	OAuth *authority
+	// Login is like Import.Take, and does not ask anybody: what the other program has now is looked at before a renewal.
+	Login func(ctx context.Context, from Source) (Credential, error)
 	// Import takes a credential from where another program on this machine has it; nil where none is known.
 	Import *Import
 }
@@ -205,8 +209,10 @@ func (p Provider) secrets(c Credential) []string {
 		return nil
 	}
 	forms := []string{token.Expose()}
-	if !c.Session.IsZero() {
-		forms = append(forms, c.Session.Expose())
+	for _, more := range []secret.Value{c.Session, c.Refresh} {
+		if !more.IsZero() {
+			forms = append(forms, more.Expose())
+		}
 	}
 	for _, rule := range p.Rules {
 		if strings.Contains(rule.Format, "{basic}") && !slices.Contains(forms, rule.basic(token)) {

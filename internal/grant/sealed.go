@@ -21,6 +21,8 @@ type sealed struct {
 	Session   string     `json:"session,omitempty"`
 	Region    string     `json:"region,omitempty"`
 	SSH       *sealedSSH `json:"ssh,omitempty"`
+	Refresh   string     `json:"refresh_token,omitempty"`
+	Client    string     `json:"client,omitempty"`
 }
 
 type sealedSSH struct {
@@ -34,6 +36,7 @@ func (c Credential) marshal() ([]byte, error) {
 	s := sealed{
 		Provider: c.Provider, Profile: c.Profile, Token: c.Token.Expose(), Scopes: append([]string{}, c.Scopes...),
 		CreatedAt: c.CreatedAt.UTC(), Source: c.Source, User: c.User, Session: c.Session.Expose(), Region: c.Region,
+		Refresh: c.Refresh.Expose(), Client: c.Client,
 	}
 	if !c.ExpiresAt.IsZero() {
 		end := c.ExpiresAt.UTC()
@@ -61,6 +64,7 @@ func unmarshal(data []byte) (Credential, error) {
 	c := Credential{
 		Provider: s.Provider, Profile: s.Profile, Token: token, Scopes: s.Scopes, CreatedAt: s.CreatedAt, Source: s.Source,
 		User: s.User, Session: secret.New(s.Session), Region: s.Region,
+		Refresh: secret.New(s.Refresh), Client: s.Client,
 	}
 	if s.ExpiresAt != nil {
 		c.ExpiresAt = *s.ExpiresAt

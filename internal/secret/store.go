@@ -146,6 +146,41 @@ func (s *Store) Remove(name string) error {
 	return atomicfile.SyncDir(root, dirSealed)
 }
 
+// Lock waits until no other process has the lock of a name, and takes it until unlock is called. It is for who replaces a
+// credential by way of somebody else; Put needs no lock.
+func (s *Store) Lock(ctx context.Context, name string) (unlock func(), err error) {
+	if err := CheckName(name); err != nil {
+		return nil, fmt.Errorf("%q: %w", name, err)
+	}
+	root, err := s.root()
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	if err := s.checkDir(root, dirKeys); err != nil {
+		return nil, err
+	}
+	f, err := root.OpenFile(path.Join(dirKeys, ".lock-"+name), os.O_RDWR|os.O_CREATE|openNoFollow, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", name, err)
+	}
+	locked := make(chan error, 1)
+	go func() { locked <- lockWhole(f) }() // ends when the other one lets go
+	select {
+	case err = <-locked:
+	case <-ctx.Done():
+		go func() {
+			<-locked
+			_ = f.Close()
+		}()
+		return nil, fmt.Errorf("lock %s: %w", name, ctx.Err())
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", name, err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
+}
+
 func sealedPath(name string) string { return path.Join(dirSealed, name+suffix) }
 
 // seal makes an age file of a content.

@@ -1,17 +1,21 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"path/filepath"
 	"slices"
 
 	"moat/internal/atomicfile"
 	"moat/internal/egress"
+	"moat/internal/egress/dial"
 	"moat/internal/grant"
+	"moat/internal/plan"
 	"moat/internal/policy"
 	"moat/internal/secret"
 )
@@ -21,7 +25,8 @@ import (
 const seedFile = "placeholders.seed"
 
 // loadGrants reads the credentials that the run may use. They stay in this process's memory.
-func (s *supervisor) loadGrants(ctx context.Context, names []string) ([]grant.Ready, error) {
+func (s *supervisor) loadGrants(ctx context.Context, p plan.Plan) ([]grant.Ready, error) {
+	names := p.Grants
 	if len(names) == 0 {
 		return nil, nil
 	}
@@ -35,10 +40,9 @@ func (s *supervisor) loadGrants(ctx context.Context, names []string) ([]grant.Re
 	if err != nil {
 		return nil, fmt.Errorf("keep the seed of placeholders: %w", err)
 	}
-	home := filepath.Dir(filepath.Dir(s.Folder.Dir()))
-	book := &grant.Book{Home: home, Store: secret.Open(home, secret.SystemKeyring())}
-	if s.Start != nil {
-		book.AgentSocket = s.Start.AgentSocket
+	book, err := s.book(p)
+	if err != nil {
+		return nil, err
 	}
 	if first {
 		return book.Load(ctx, names, seed)
@@ -48,6 +52,39 @@ func (s *supervisor) loadGrants(ctx context.Context, names []string) ([]grant.Re
 		s.Logger.Warn("a grant cannot be used any more", "error", err)
 	}
 	return grants, nil
+}
+
+// book opens the person's credentials for a run.
+func (s *supervisor) book(p plan.Plan) (*grant.Book, error) {
+	own := dial.Own{Hosts: p.Network.Hosts, CAFiles: p.Network.CAFiles}
+	proxy := p.Network.UpstreamProxy
+	home := filepath.Dir(filepath.Dir(s.Folder.Dir()))
+	book := &grant.Book{Home: home, Store: secret.Open(home, secret.SystemKeyring()), UserHome: p.User.Home, Trouble: s.grantTrouble}
+	if s.Start != nil {
+		book.AgentSocket = s.Start.AgentSocket
+		proxy = cmp.Or(s.Start.UpstreamProxy, proxy)
+	}
+	var err error
+	if proxy != "" {
+		if own.Proxy, err = url.Parse(proxy); err != nil {
+			return nil, errors.New("egress.upstream_proxy is not a URL")
+		}
+	}
+	book.HTTP, err = own.Client()
+	return book, err
+}
+
+// grantTrouble tells that a credential could not be renewed.
+func (s *supervisor) grantTrouble(err error) {
+	s.Logger.Warn("a credential could not be renewed", "error", err)
+	s.tellOnce(err.Error())
+}
+
+// tellOnce tells the clients something that they have not been told yet.
+func (s *supervisor) tellOnce(text string) {
+	if _, told := s.told.LoadOrStore("grant: "+text, true); !told {
+		s.clients.notice(text)
+	}
 }
 
 // grantHosts is what policy must know of grants: where they reach.

@@ -61,7 +61,7 @@ func (s *supervisor) openNetwork(ctx context.Context) (*network, error) {
 	want := *rec.Plan.Network
 	n := &network{}
 	var err error
-	if n.grants, err = s.loadGrants(ctx, rec.Plan.Grants); err != nil {
+	if n.grants, err = s.loadGrants(ctx, rec.Plan); err != nil {
 		return nil, err
 	}
 	if wantsAgent(rec.Plan) {
@@ -217,6 +217,10 @@ func (s *supervisor) refused(r egress.Refusal) {
 
 // rejected tells the clients of a credential that a server does not accept, once for each host.
 func (s *supervisor) rejected(r egress.Rejection) {
+	renewing := func(g grant.Ready) bool { return g.Name == r.Grant && r.Status == http.StatusUnauthorized && g.Rejected() }
+	if slices.ContainsFunc(s.network.grants, renewing) {
+		return // a new one will be tried
+	}
 	if _, told := s.network.rejected.LoadOrStore(r.Host, true); told {
 		return
 	}

@@ -36,7 +36,7 @@ type exchange struct {
 	in, out  atomic.Int64
 	body     *requestBody // nil if there is none
 	sent     *capture     // of the request's body
-	received *capture // of the answer's
+	received *capture     // of the answer's
 	status   int
 	early    early
 	err      error
