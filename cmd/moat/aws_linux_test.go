@@ -92,7 +92,7 @@ func TestAWS(t *testing.T) {
 	l.world(t, map[string]http.Handler{
 		"bucket.s3.eu-west-1.amazonaws.com": stub, "dynamodb.eu-west-1.amazonaws.com": stub, "sts.amazonaws.com": stub,
 	})
-	l.grant(t, "[default]\naws_access_key_id = "+awsID+"\naws_secret_access_key = "+awsSecret+"\nregion = eu-west-1\n", "aws", "--token-stdin", "--profile", "lab")
+	l.store(t, "[default]\naws_access_key_id = "+awsID+"\naws_secret_access_key = "+awsSecret+"\nregion = eu-west-1\n", "aws", "--token-stdin", "--profile", "lab")
 	if out, code := l.moat("run", "-d", "-n", "lab", "--grant", "aws@lab"); code != 0 {
 		t.Fatalf("run: exit code %d, %s", code, out)
 	}

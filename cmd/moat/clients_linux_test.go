@@ -37,7 +37,7 @@ func TestClients(t *testing.T) {
 	l.serve("pypi.example.com", pythonIndex(t))
 	l.serve("goproxy.example.com", goProxy(t))
 	l.serve("cred.example.com", gitServer(t, "Bearer "+token))
-	l.grant(t, token)
+	l.store(t, token+"\n", "lab", "--token-stdin")
 	if out, code := l.moat("run", "-d", "--approve", "-n", "lab", "--grant", "lab"); code != 0 {
 		t.Fatalf("run: exit code %d, %s", code, out)
 	}

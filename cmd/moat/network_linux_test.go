@@ -37,16 +37,6 @@ type lab struct {
 // serve answers for a host.
 func (l *lab) serve(host string, h http.Handler) { l.sites.Store(host, h) }
 
-// grant stores the credential lab.
-func (l *lab) grant(t *testing.T, token string) {
-	t.Helper()
-	grant := exec.Command(l.bin, "grant", "lab", "--token-stdin")
-	grant.Env, grant.Stdin = l.env, strings.NewReader(token+"\n")
-	if out, err := grant.CombinedOutput(); err != nil {
-		t.Fatalf("grant: %v, %s", err, out)
-	}
-}
-
 // newLab starts the servers and writes the configuration that leads there. Agent is the text of agent.yaml; env is added to
 // the environment of moat.
 func newLab(t *testing.T, agent string, env ...string) *lab {
@@ -152,7 +142,7 @@ func (l *lab) grant(t *testing.T) {
 	if out, code := l.moat("run", "-d", "-n", "lab", "--grant", "lab"); code != 125 {
 		t.Fatalf("without the credential: exit code %d, %s", code, out)
 	}
-	l.grant(t, token)
+	l.store(t, token+"\n", "lab", "--token-stdin")
 	if out, code := l.moat("run", "-d", "-n", "lab", "--grant", "lab"); code != 0 {
 		t.Fatalf("run: exit code %d, %s", code, out)
 	}
@@ -174,6 +164,9 @@ func (l *lab) grant(t *testing.T) {
 	records, _ := l.moat("trace", "--network", "--json", "lab")
 	if !strings.Contains(records, `"grant": "lab"`) || strings.Contains(records, token) {
 		t.Errorf("records: %s", records)
+	}
+	if out, _ := l.moat("grant", "list", "--json"); !strings.Contains(out, `"last_used_at": "20`) {
+		t.Errorf("nobody has used it: %s", out)
 	}
 	l.searchFor(t, token)
 }
@@ -213,6 +206,40 @@ func (l *lab) rejected(t *testing.T) {
 	_ = attach.Wait()
 	if hints != 1 {
 		t.Errorf("an attached client was told %d times", hints)
+	}
+}
+
+// TestValidate stores what the provider says is good, and nothing else.
+func TestValidate(t *testing.T) {
+	l := newLab(t, "command: [sleep, \"1000\"]\n")
+	status := 0
+	l.world(t, map[string]http.Handler{"cred.example.com": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if status = http.StatusUnauthorized; r.Header.Get("Authorization") == "Bearer good" && r.URL.Path == "/user" {
+			status = http.StatusNoContent
+		}
+		w.WriteHeader(status)
+	})})
+	text := labProvider + "validate: {url: 'https://cred.example.com/user'}\n"
+	if err := os.WriteFile(filepath.Join(l.home(), "providers", "lab.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	try := func(token string, args ...string) (string, int) {
+		c := exec.Command(l.bin, append([]string{"grant", "lab", "--token-stdin"}, args...)...)
+		c.Env, c.Stdin = l.env, strings.NewReader(token)
+		out, _ := c.CombinedOutput()
+		return string(out), c.ProcessState.ExitCode()
+	}
+	if out, code := try("bad"); code != 1 || !strings.Contains(out, "cred.example.com answered 401") || !strings.Contains(out, "--no-validate") || status != 401 {
+		t.Errorf("bad: %d, %s", code, out)
+	}
+	if out, code := l.moat("grant", "show", "lab"); code != 1 {
+		t.Errorf("it was stored: %s", out)
+	}
+	if out, code := try("bad", "--no-validate"); code != 0 {
+		t.Errorf("unchecked: %d, %s", code, out)
+	}
+	if out, code := try("good"); code != 0 || status != 204 {
+		t.Errorf("good: %d, %s", code, out)
 	}
 }
 

@@ -48,7 +48,7 @@ func TestRenewedLogin(t *testing.T) {
 	if os.MkdirAll(filepath.Dir(file), 0o700) != nil || os.WriteFile(file, []byte(login), 0o600) != nil {
 		t.Fatal("the login cannot be written")
 	}
-	if out := l.grant(t, "", "claude", "--import"); !strings.Contains(out, "runs that use it renew it") || !strings.Contains(out, "may log the other out") {
+	if out := l.store(t, "", "claude", "--import"); !strings.Contains(out, "runs that use it renew it") || !strings.Contains(out, "may log the other out") {
 		t.Errorf("it says %s", out)
 	}
 	for _, name := range []string{"lab", "other"} {
@@ -105,7 +105,7 @@ func TestDeviceLogin(t *testing.T) {
 		}
 	})})
 	l.env = append(l.env, "MOAT_GITHUB_CLIENT_ID=Iv1.lab")
-	if out := l.grant(t, "", "github:repo"); !strings.Contains(out, "open https://github.com/login/device and type the code WDJB-MJHT") {
+	if out := l.store(t, "", "github:repo"); !strings.Contains(out, "open https://github.com/login/device and type the code WDJB-MJHT") {
 		t.Errorf("it says %s", out)
 	}
 	if want := "/login/device/code Iv1.lab repo\n/login/oauth/access_token Iv1.lab \n/login/oauth/access_token Iv1.lab \n"; asked != want {

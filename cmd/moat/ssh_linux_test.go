@@ -117,9 +117,9 @@ func TestSSH(t *testing.T) {
 		}
 	}
 	l.env = append(l.env, "SSH_AUTH_SOCK="+personsAgent(t, agentPrivate))
-	l.grant(t, "", "ssh:git.example.com", "--key", filepath.Join(home, "key"))
-	l.grant(t, "", "ssh:lab.example.com", "--key", filepath.Join(home, "agent.pub"))
-	l.grant(t, "", "ssh:liar.example.com", "--key", filepath.Join(home, "key"))
+	l.store(t, "", "ssh:git.example.com", "--key", filepath.Join(home, "key"))
+	l.store(t, "", "ssh:lab.example.com", "--key", filepath.Join(home, "agent.pub"))
+	l.store(t, "", "ssh:liar.example.com", "--key", filepath.Join(home, "key"))
 	if out, code := l.moat("run", "--approve", "-d", "-n", "lab", "--grant", "ssh:git.example.com", "--grant", "ssh:lab.example.com", "--grant", "ssh:liar.example.com"); code != 0 {
 		t.Fatalf("run: exit code %d, %s", code, out)
 	}

@@ -64,8 +64,8 @@ func serveTLS(t *testing.T, authority *ca.Authority, host string, handler http.H
 // home is the lab's $MOAT_HOME.
 func (l *lab) home() string { return filepath.Join(filepath.Dir(l.project), "moat") }
 
-// grant stores a credential from standard input.
-func (l *lab) grant(t *testing.T, input string, args ...string) string {
+// store stores a credential from standard input.
+func (l *lab) store(t *testing.T, input string, args ...string) string {
 	t.Helper()
 	c := exec.Command(l.bin, append([]string{"grant"}, args...)...)
 	c.Env, c.Dir, c.Stdin = l.env, l.project, strings.NewReader(input)

@@ -23,6 +23,7 @@ import (
 type grantOptions struct {
 	tokenStdin, take bool
 	profile, key     string
+	unchecked        bool
 }
 
 func (app *App) grantCommand() *cobra.Command {
@@ -65,6 +66,7 @@ github, gitlab, npm, openai, pypi, and your own ones in MOAT_HOME/providers.`,
 	c.Flags().BoolVar(&o.take, "import", false, "take it from the provider's own program on this machine (github: gh, claude: Claude Code, aws: aws)")
 	c.Flags().StringVar(&o.profile, "profile", "", "store it beside others of the provider, as provider@`NAME`")
 	c.Flags().StringVar(&o.key, "key", "", "`FILE` of the key for ssh:host; of a public one the private half is in the ssh agent")
+	c.Flags().BoolVar(&o.unchecked, "no-validate", false, "do not ask the provider whether the credential is good")
 	c.AddCommand(app.grantListCommand(), app.grantShowCommand())
 	for _, sub := range c.Commands() {
 		sub.DisableFlagsInUseLine = true
@@ -121,6 +123,9 @@ func (app *App) grant(c *cobra.Command, o grantOptions, text string) error {
 	}
 	doubt, err := provider.Check(credential.Token)
 	if err != nil {
+		return err
+	}
+	if err := app.tryCredential(c.Context(), o, provider, credential); err != nil {
 		return err
 	}
 	credential.Provider, credential.Profile = provider.Name, ref.Profile

@@ -29,16 +29,17 @@ func (app *App) grantListCommand() *cobra.Command {
 
 // granted is one credential as "moat grant list --json" prints it.
 type granted struct {
-	Grant     string     `json:"grant"` // as for --grant
-	Provider  string     `json:"provider"`
-	Profile   *string    `json:"profile"`
-	Source    *string    `json:"source"`
-	Scopes    []string   `json:"scopes"`
-	Hosts     []string   `json:"hosts"`
-	CreatedAt *time.Time `json:"created_at"`
-	ExpiresAt *time.Time `json:"expires_at"`
-	Expired   bool       `json:"expired"`
-	Renewed   bool       `json:"renewed"` // by runs that use it
+	Grant      string     `json:"grant"` // as for --grant
+	Provider   string     `json:"provider"`
+	Profile    *string    `json:"profile"`
+	Source     *string    `json:"source"`
+	Scopes     []string   `json:"scopes"`
+	Hosts      []string   `json:"hosts"`
+	CreatedAt  *time.Time `json:"created_at"`
+	ExpiresAt  *time.Time `json:"expires_at"`
+	Expired    bool       `json:"expired"`
+	Renewed    bool       `json:"renewed"`      // by runs that use it
+	LastUsedAt *time.Time `json:"last_used_at"` // by a run, to the minute; null: by none
 	// Problem says why no run can use it; null: nothing is known against it.
 	Problem *string `json:"problem"`
 }
@@ -70,7 +71,7 @@ func (app *App) grantList(ctx context.Context, asJSON bool) error {
 	}
 	var table bytes.Buffer
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "GRANT\tSOURCE\tAGE\tEXPIRES\tHOSTS")
+	fmt.Fprintln(w, "GRANT\tSOURCE\tAGE\tEXPIRES\tUSED\tHOSTS")
 	for _, g := range list {
 		fmt.Fprintln(w, strings.Join(g.row(), "\t"))
 	}
@@ -106,6 +107,10 @@ func look(ctx context.Context, book *grant.Book, ref grant.Ref) granted {
 	g.Source, g.Scopes = known(c.Source), append([]string{}, c.Scopes...)
 	created := c.CreatedAt.UTC()
 	g.CreatedAt = &created
+	if used := book.LastUsed(ref); used.After(c.CreatedAt) {
+		used = used.UTC()
+		g.LastUsedAt = &used
+	}
 	if !c.ExpiresAt.IsZero() {
 		end := c.ExpiresAt.UTC()
 		g.ExpiresAt, g.Expired, g.Renewed = &end, !time.Now().Before(end), !c.Refresh.IsZero()
@@ -114,7 +119,10 @@ func look(ctx context.Context, book *grant.Book, ref grant.Ref) granted {
 }
 
 func (g granted) row() []string {
-	source, since, ends := "-", "-", "-"
+	source, since, ends, used := "-", "-", "-", "-"
+	if g.LastUsedAt != nil {
+		used = age(time.Since(*g.LastUsedAt)) + " ago"
+	}
 	if g.Source != nil {
 		source = plain(*g.Source)
 	}
@@ -129,5 +137,5 @@ func (g granted) row() []string {
 	case g.ExpiresAt != nil:
 		ends = "in " + age(time.Until(*g.ExpiresAt))
 	}
-	return []string{g.Grant, source, since, ends, strings.Join(g.Hosts, ",")}
+	return []string{g.Grant, source, since, ends, used, strings.Join(g.Hosts, ",")}
 }

@@ -89,3 +89,27 @@ func (app *App) ownClient() (*http.Client, error) {
 	}
 	return own.Client()
 }
+
+// tryCredential asks the provider whether a credential is good, where its file says how.
+func (app *App) tryCredential(ctx context.Context, o grantOptions, p grant.Provider, c grant.Credential) error {
+	if o.unchecked || p.Validate == nil {
+		return nil
+	}
+	client, err := app.ownClient()
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	err = p.Try(ctx, client, c)
+	var invalid *grant.InvalidError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &invalid):
+		return &exitError{code: codeFailure, err: fmt.Errorf("%w; nothing was stored", err), hint: "--no-validate stores it all the same"}
+	case ctx.Err() != nil:
+		return &exitError{code: codeInterrupted, err: errors.New("nothing was stored")}
+	}
+	return &exitError{code: codeFailure, err: fmt.Errorf("nobody knows whether it is good, so nothing was stored: %w", err), hint: "--no-validate stores it without asking"}
+}

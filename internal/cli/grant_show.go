@@ -77,7 +77,7 @@ func (app *App) grantShow(c *cobra.Command, o grantShowOptions, name string) err
 // describe prints what is known of a credential, a line each.
 func (app *App) describe(book *grant.Book, g granted) error {
 	row := g.row()
-	lines := [][2]string{{"grant", g.Grant}, {"source", row[1]}, {"age", row[2]}, {"expires", row[3]}, {"hosts", strings.Join(g.Hosts, ", ")}}
+	lines := [][2]string{{"grant", g.Grant}, {"source", row[1]}, {"age", row[2]}, {"expires", row[3]}, {"used", row[4]}, {"hosts", strings.Join(g.Hosts, ", ")}}
 	if len(g.Scopes) > 0 {
 		lines = append(lines, [2]string{"scopes", strings.Join(g.Scopes, ", ")})
 	}

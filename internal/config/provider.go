@@ -30,6 +30,8 @@ type Provider struct {
 	Inject Inject
 	Env    []Var // in the order of the file; a value may be [EnvPlaceholder]
 
+	Validate Validate
+
 	Positions Positions
 }
 
@@ -89,7 +91,6 @@ func ParseProvider(name string, data []byte) (*Provider, error) {
 
 func providerSchema() schema[Provider] {
 	return schema[Provider]{
-		later: []string{"validate"},
 		elsewhere: func(key string) string {
 			if slices.Contains(injectSchema().keys(), key) {
 				return "write it in inject"
@@ -101,6 +102,7 @@ func providerSchema() schema[Provider] {
 			{"hosts", func(d *decoder, at item, p *Provider) { p.Hosts = d.exactHosts(at) }},
 			{"inject", func(d *decoder, at item, p *Provider) { readMapping(d, injectSchema(), at, &p.Inject) }},
 			{"env", func(d *decoder, at item, p *Provider) { p.Env = d.env(at) }},
+			{"validate", func(d *decoder, at item, p *Provider) { readMapping(d, validateSchema(), at, &p.Validate) }},
 		},
 	}
 }
@@ -136,6 +138,7 @@ func (d *decoder) checkProvider(p *Provider) {
 	if at, ok := p.Positions["inject.user"]; ok && p.Inject.Format != "" && !strings.Contains(p.Inject.Format, "{basic}") {
 		d.add(d.source.problem(at.Line, at.Column, "remove it, or use {basic} in the format", "inject.user: the format does not use it"))
 	}
+	d.checkValidate(p)
 }
 
 func (d *decoder) providerName(at item) string {

@@ -113,6 +113,9 @@ func fromFile(c *config.Provider) Provider {
 		Rules: []Rule{{Header: c.Inject.Header, Format: c.Inject.Format, User: c.Inject.User}},
 		Shape: Shape{Prefix: "moat_", Length: 40, Alphabet: alphanumeric},
 	}
+	if c.Validate.URL != "" {
+		p.Validate = &c.Validate
+	}
 	for _, v := range c.Env {
 		if v.Value == config.EnvPlaceholder {
 			v.Value = ""
@@ -150,6 +153,9 @@ func (b *Book) List() ([]Ref, error) {
 
 // Remove removes what is stored for a grant, also where it cannot be opened.
 func (b *Book) Remove(ref Ref) error { return b.Store.Remove(ref.key()) }
+
+// LastUsed is when a run has used a grant last, to the minute; zero: none has since it was stored.
+func (b *Book) LastUsed(ref Ref) time.Time { return b.Store.Touched(ref.key()) }
 
 // Read returns what is stored for a grant, expired or not. Errors are an *[UnreadyError].
 func (b *Book) Read(ctx context.Context, ref Ref) (Credential, error) {

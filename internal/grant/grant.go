@@ -85,6 +85,8 @@ type Ready struct {
 	Swap func(ctx context.Context, placeholder string) (string, error)
 	// Rejected is to be told that a host answered 401 to the credential. It reports whether it will be renewed.
 	Rejected func() (renewing bool)
+	// Used notes that the credential is used. Inject does that by itself.
+	Used func()
 	// Secrets are the values that must not come back, in the forms in which they are sent.
 	Secrets func() []string
 }

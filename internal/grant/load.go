@@ -120,6 +120,8 @@ type use struct {
 
 	held atomic.Pointer[held] // what there is now
 	turn chan struct{}        // held by who renews it
+
+	touched atomic.Int64 // when its use was noted, in Unix seconds
 }
 
 // begin is an error for a grant that a run cannot begin with. One that will be renewed when it is needed is none.
@@ -161,11 +163,11 @@ func (u *use) makeUp(seed []byte) (err error) {
 
 func (u *use) ready() Ready {
 	if u.ref.Host != "" {
-		return Ready{Name: u.ref.Name(), Through: u.provider.Through, SSH: u.ssh}
+		return Ready{Name: u.ref.Name(), Through: u.provider.Through, SSH: u.ssh, Used: u.touch}
 	}
 	r := Ready{
 		Name: u.ref.Name(), Hosts: u.provider.Hosts, Reach: u.provider.Reach, Env: u.env,
-		Placeholders: u.marks, Signs: u.provider.Sign != nil, Inject: u.inject, Rejected: u.reject,
+		Placeholders: u.marks, Signs: u.provider.Sign != nil, Inject: u.inject, Rejected: u.reject, Used: u.touch,
 		Secrets: func() []string { return u.provider.secrets(u.held.Load().credential) },
 	}
 	if !r.Signs {
@@ -185,9 +187,22 @@ func (u *use) inject(ctx context.Context, r *http.Request) error {
 		return err
 	}
 	if u.provider.Sign != nil {
-		return u.provider.Sign(ctx, u, c, r)
+		err = u.provider.Sign(ctx, u, c, r)
+	} else {
+		err = u.provider.inject(c.Token, r)
 	}
-	return u.provider.inject(c.Token, r)
+	if err == nil {
+		u.touch()
+	}
+	return err
+}
+
+// touch notes that the credential is used, at most once a minute. No request fails because that cannot be noted.
+func (u *use) touch() {
+	now := u.now().Unix()
+	if last := u.touched.Load(); now-last >= 60 && u.touched.CompareAndSwap(last, now) {
+		_ = u.book.Store.Touch(u.ref.key(), u.now())
+	}
 }
 
 func (u *use) swap(ctx context.Context, placeholder string) (string, error) {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"moat/internal/config"
 	"moat/internal/secret"
 )
 
@@ -48,6 +49,8 @@ type Provider struct {
 	OAuth *authority
 	// Login is like Import.Take, and does not ask anybody: what the other program has now is looked at before a renewal.
 	Login func(ctx context.Context, from Source) (Credential, error)
+	// Validate is a request that tells whether a credential is good; nil if none is known.
+	Validate *config.Validate
 	// Import takes a credential from where another program on this machine has it; nil where none is known.
 	Import *Import
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"filippo.io/age"
 
@@ -143,6 +144,9 @@ func (s *Store) Remove(name string) error {
 	case err != nil:
 		return fmt.Errorf("remove %s: %w", name, err)
 	}
+	if err := root.Remove(usedPath(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
 	return atomicfile.SyncDir(root, dirSealed)
 }
 
@@ -182,6 +186,46 @@ func (s *Store) Lock(ctx context.Context, name string) (unlock func(), err error
 }
 
 func sealedPath(name string) string { return path.Join(dirSealed, name+suffix) }
+
+// usedPath is an empty file whose time is when a name was used. The kernel sets it at once, so writers need no lock.
+func usedPath(name string) string { return path.Join(dirSealed, name+".used") }
+
+// Touch notes that what is stored under a name is used at a time.
+func (s *Store) Touch(name string, at time.Time) error {
+	if err := CheckName(name); err != nil {
+		return fmt.Errorf("%q: %w", name, err)
+	}
+	root, err := s.root()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if _, err := root.Lstat(sealedPath(name)); err != nil {
+		return fmt.Errorf("note the use of %s: %w", name, err)
+	}
+	f, err := root.OpenFile(usedPath(name), os.O_WRONLY|os.O_CREATE|openNoFollow, 0o600)
+	if err != nil {
+		return fmt.Errorf("note the use of %s: %w", name, err)
+	}
+	return errors.Join(f.Close(), root.Chtimes(usedPath(name), at, at))
+}
+
+// Touched is when what is stored under a name was used last; zero: nobody has noted that.
+func (s *Store) Touched(name string) time.Time {
+	if CheckName(name) != nil {
+		return time.Time{}
+	}
+	root, err := s.root()
+	if err != nil {
+		return time.Time{}
+	}
+	defer root.Close()
+	info, err := root.Lstat(usedPath(name))
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
+}
 
 // seal makes an age file of a content.
 func seal(to age.Recipient, c content) ([]byte, error) {

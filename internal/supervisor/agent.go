@@ -74,6 +74,11 @@ func (s *supervisor) recordSignature(e sshagent.Event) {
 	}
 	if e.Allowed {
 		rec.Decision = journal.Allowed
+		for _, g := range s.network.grants {
+			if g.Name == e.Host.Grant {
+				g.Used()
+			}
+		}
 	}
 	s.network.record.End(rec)
 }

@@ -217,7 +217,9 @@ func (s *supervisor) refused(r egress.Refusal) {
 
 // rejected tells the clients of a credential that a server does not accept, once for each host.
 func (s *supervisor) rejected(r egress.Rejection) {
-	renewing := func(g grant.Ready) bool { return g.Name == r.Grant && r.Status == http.StatusUnauthorized && g.Rejected() }
+	renewing := func(g grant.Ready) bool {
+		return g.Name == r.Grant && r.Status == http.StatusUnauthorized && g.Rejected()
+	}
 	if slices.ContainsFunc(s.network.grants, renewing) {
 		return // a new one will be tried
 	}
