@@ -243,6 +243,7 @@ type labConfig struct {
 	pins        map[string]string
 	names       map[string][]string // what the DNS outside says
 	interceptor egress.Interceptor
+	grants      []egress.Grant
 	connections int
 }
 
@@ -270,6 +271,7 @@ func newLab(t testing.TB, c labConfig) *lab {
 		t.Fatal(err)
 	}
 	l.config = egress.Config{
+		Grants: c.grants,
 		Policy: l.current, Authority: authority, Recorder: l.records, Dialer: dialer, Interceptor: c.interceptor,
 		Upstream: labResolver{l, c.names}, Connections: c.connections,
 		Refused: func(r egress.Refusal) {

@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"errors"
 	"time"
 
 	"moat/internal/journal"
@@ -55,6 +56,11 @@ func (v *visit) finish(rec journal.Request, err error) {
 // finishRelay completes the record of a connection that was passed through.
 func (v *visit) finishRelay(rec journal.Request, r *relay, err error) {
 	rec.BytesIn, rec.BytesOut = r.in.Load(), r.out.Load()
+	var leak *leakError
+	if errors.As(err, &leak) {
+		v.refuseWith(leak.decision())
+		rec.Decision, rec.Rule = journal.Denied, v.decision.Rule
+	}
 	v.finish(rec, err)
 }
 

@@ -33,6 +33,7 @@ type relay struct {
 	meter          *Meter
 	host           policy.Host   // whose bytes are counted
 	pipes          chan struct{} // a place for each pipe of all relays
+	search         *search       // what goes to the server; nil: nothing is to be found
 	in, out        atomic.Int64  // bytes to the client, to the server
 	moved          atomic.Int64  // when something did, in Unix nanoseconds
 	half           atomic.Bool   // one side has finished
@@ -142,6 +143,11 @@ func (r *relay) piece(dst net.Conn, source *reader, total *atomic.Int64) (int, e
 		return 0, err
 	}
 	defer source.release()
+	if total == &r.out {
+		if err := r.search.look(buf); err != nil {
+			return 0, err
+		}
+	}
 	if err := r.moves(int64(len(buf)), total); err != nil {
 		return 0, err
 	}

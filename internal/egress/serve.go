@@ -28,6 +28,7 @@ type Egress struct {
 	names  *names.Table
 	dns    *names.Responder
 	meter  *Meter
+	marks  []mark
 	places chan struct{} // one for each connection that is served
 	pipes  chan struct{} // see relay
 
@@ -58,7 +59,7 @@ func New(c Config) *Egress {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Egress{config: c, names: c.Names, meter: c.Meter, places: make(chan struct{}, c.Connections),
+	e := &Egress{config: c, names: c.Names, meter: c.Meter, marks: marksOf(c.Grants), places: make(chan struct{}, c.Connections),
 		pipes: make(chan struct{}, maxBulk)}
 	e.dns = names.NewResponder(names.Config{
 		Table: c.Names, Policy: c.Policy, Upstream: c.Upstream,

@@ -29,6 +29,7 @@ func (v *visit) passServerFirst(ctx context.Context) {
 		r.abort()
 	case r.in.Load() > 0:
 	case o.kind == kindTLS:
+		r.search = nil
 		v.sni = o.hello.ServerName
 		if d := v.judgeSNI(o.hello); !d.Allow {
 			v.refuseWith(d)
@@ -62,5 +63,5 @@ func (v *visit) passServerFirst(ctx context.Context) {
 
 // relay joins the connection with its other side.
 func (v *visit) relay(server net.Conn) *relay {
-	return &relay{client: v.conn.Conn, server: server, meter: v.meter, host: v.host, pipes: v.pipes}
+	return &relay{client: v.conn.Conn, server: server, meter: v.meter, host: v.host, pipes: v.pipes, search: newSearch(v.marks)}
 }

@@ -209,9 +209,12 @@ func (v *visit) pass(ctx context.Context, kind string) {
 	}
 	defer server.Close()
 	r := v.relay(server.Conn)
+	if kind == journal.KindConnect {
+		r.search = nil // TLS, of which nobody here sees anything
+	}
 	if err := r.sendHead(v.conn); err != nil {
 		r.abort()
-		v.finish(rec, err)
+		v.finishRelay(rec, r, err)
 		return
 	}
 	v.finishRelay(rec, r, r.run(ctx))
@@ -221,6 +224,9 @@ func (v *visit) pass(ctx context.Context, kind string) {
 func (r *relay) sendHead(p *peeked) error {
 	head := p.head
 	p.head = nil
+	if err := r.search.look(head); err != nil {
+		return err
+	}
 	if err := r.server.SetWriteDeadline(time.Now().Add(openingLimit)); err != nil {
 		return err
 	}
