@@ -145,6 +145,23 @@ func TestBadServers(t *testing.T) {
 		{"truncated", trusted, says(ok + "Content-Length: 100\r\n\r\nabc"), 0},
 		{"truncated chunks", trusted, says(ok + "Transfer-Encoding: chunked\r\n\r\n5\r\nabc"), 0},
 		{"bad chunks", trusted, says(ok + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n"), 0},
+		{"length and chunks", trusted, says(ok + "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"), 200}, // as chunks (RFC 9112 section 6.3)
+		{"chunked twice", trusted, says(ok + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"), 502},
+		{"a signed length", trusted, says(ok + "Content-Length: +2\r\n\r\nok"), 502},
+		{"lengths in one line", trusted, says(ok + "Content-Length: 2, 3\r\n\r\nok"), 502},
+		{"an endless length", trusted, says(ok + "Content-Length: 99999999999999999999\r\n\r\nok"), 502},
+		{"a chunk without end", trusted, says(ok + "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\nabc"), 0},
+		{"endless chunk extension", trusted, endless(ok+"Transfer-Encoding: chunked\r\n\r\n2;", strings.Repeat("x", 1000)), 0},
+		{"endless trailer", trusted, endless(ok+"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n", "X: "+strings.Repeat("x", 1000)+"\r\n"), 0},
+		{"a body where there is none", trusted, says("HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"), 204},
+		{"slow, then silent", trusted, func(conn net.Conn) {
+			conn.Read(make([]byte, 4096))
+			for _, c := range []byte("HTTP/1.1 2") {
+				conn.Write([]byte{c})
+			}
+		}, 502},
+		{"a name with CR LF in it", trusted, says(ok + "Content-Length: 0\r\nX: a\rSet-Cookie: b\r\n\r\n"), 502},
+		{"a compressed bomb of another kind", trusted, says(ok + "Content-Encoding: gzip, gzip\r\nContent-Length: 2\r\n\r\nok"), 502},
 		{"more than it says", trusted, says(ok + "Content-Length: 2\r\n\r\nabHTTP/1.1 200 OK\r\n\r\n"), 200},
 		{"reset", trusted, func(conn net.Conn) {
 			says(ok + "Content-Length: 100\r\n\r\nabc")(conn)
@@ -180,7 +197,7 @@ func TestBadServers(t *testing.T) {
 				t.Errorf("%s: it took %v", p.name, took)
 			}
 			rec := l.records.wait(t, 1)[0]
-			if (rec.Error == nil) != (p.status == 200) {
+			if (rec.Error == nil) != (p.status/100 == 2) {
 				t.Errorf("%s: recorded %+v", p.name, rec)
 			}
 			if strings.Contains(string(body)+l.records.text(t), token) {
