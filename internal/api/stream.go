@@ -219,6 +219,9 @@ func (s *Stream) flush() error {
 	}
 	_, err := s.conn.Write(s.out)
 	s.reuse()
+	if s.stall > 0 && err == nil {
+		err = s.conn.SetWriteDeadline(time.Time{}) // offers have none
+	}
 	return s.failed(err)
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"moat/internal/api"
 	"moat/internal/sock"
@@ -126,5 +127,55 @@ func TestStreamRefused(t *testing.T) {
 	waits := func(_ http.ResponseWriter, r *http.Request) { cancel(); <-r.Context().Done() }
 	if _, err = api.NewClient(serve(t, waits)).Attach(ctx, api.Attach{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("left: %v", err)
+	}
+}
+
+// TestOffer offers frames to one who does not read, and to one who was sent something with a limit that is over.
+func TestOffer(t *testing.T) {
+	offered := make(chan error, 1)
+	dir := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		s, err := api.AcceptStream(w, r)
+		if err != nil {
+			offered <- err
+			return
+		}
+		defer s.Close()
+		s.SetStall(time.Millisecond)
+		err = s.Send(api.KindNotice, []byte("with a limit"))
+		<-time.After(5 * time.Millisecond)
+		n := 0
+		for all := true; all && err == nil; n++ {
+			if _, all = s.Offer(api.KindOutput, make([]byte, 1000)); n == 0 && !all {
+				err = errors.New("the first offer was not taken")
+			}
+		}
+		s.SetStall(10 * time.Second)
+		offered <- errors.Join(err, s.Send(api.KindExit, []byte{byte(n), byte(n >> 8)}))
+	})
+	s, err := api.NewClient(dir).Attach(t.Context(), api.Attach{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for n := 0; ; n++ {
+		kind, payload, err := s.Next()
+		if err != nil {
+			t.Fatal(err, <-offered)
+		}
+		if kind == api.KindExit {
+			if want := int(payload[0]) + int(payload[1])<<8; n != want+1 {
+				t.Errorf("%d frames came, %d were offered", n, want)
+			}
+			break
+		}
+		if kind == api.KindOutput && len(payload) != 1000 {
+			t.Fatalf("%d bytes", len(payload))
+		}
+		if n == 0 {
+			<-time.After(50 * time.Millisecond) // meanwhile the socket fills
+		}
+	}
+	if err := <-offered; err != nil {
+		t.Error(err)
 	}
 }

@@ -34,7 +34,6 @@ func openStream(w http.ResponseWriter, r *http.Request, want byte) (*stream, []b
 	if err != nil {
 		return nil, nil
 	}
-	frames.SetStall(headerTimeout)
 	kind, payload, err := frames.Next()
 	if err == nil && kind != want {
 		err = frames.Send(api.KindGone, api.Encode(api.Gone{Reason: fmt.Sprintf("the first frame is %q, want %q", kind, want)}))
@@ -43,7 +42,6 @@ func openStream(w http.ResponseWriter, r *http.Request, want byte) (*stream, []b
 		frames.Close()
 		return nil, nil
 	}
-	frames.SetStall(0)
 	return &stream{client: client{Stream: frames}}, payload
 }
 

@@ -176,12 +176,12 @@ func (l *link) tapTerminal(ctx context.Context, conn *line.Conn, files line.File
 	if l.tapped != nil {
 		l.tapped()
 	}
-	l.doors.Go(func() {
+	go func() { // stop waits for it
 		if err := t.run(ctx, l.main.store); err != nil {
 			l.logger.Warn("the terminal cannot be read", "error", err)
 			conn.Close()
 		}
-	})
+	}()
 	return nil
 }
 
