@@ -16,8 +16,8 @@
 // # Streams
 //
 // Attach and exec take the connection over (RFC 9110, 7.8). From there on it carries frames (package frame), in both
-// directions at once, and nothing stands between a frame and the socket. A client may send its first frame together
-// with the request; descriptors come no earlier than the answer.
+// directions at once, and nothing stands between a frame and the socket. A client's first frame is the body
+// of its request; descriptors come no earlier than the answer.
 //
 //	client ── Attach | Exec ──▶        always first
 //	client ── Input, Resize, Signal, Typed ──▶

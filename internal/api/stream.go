@@ -71,7 +71,7 @@ func (c *Client) Exec(ctx context.Context, e Exec) (*Stream, error) {
 	return c.stream(ctx, "/v1/exec", KindExec, Encode(e))
 }
 
-// stream opens a connection of its own. The first frame is sent together with the request.
+// stream opens a connection of its own. The first frame is the request's body.
 func (c *Client) stream(ctx context.Context, path string, kind byte, first []byte) (*Stream, error) {
 	conn, err := sock.Dial(ctx, c.dir, SocketName)
 	if err != nil {
@@ -101,7 +101,8 @@ func unreachable(ctx context.Context, err error) error {
 }
 
 func upgrade(conn *net.UnixConn, path string, kind byte, first []byte) (*Stream, error) {
-	head := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: moat\r\n%s: %s\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", path, VersionHeader, Version, Frames)
+	head := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: moat\r\n%s: %s\r\nConnection: Upgrade\r\nUpgrade: %s\r\nContent-Length: %d\r\n\r\n",
+		path, VersionHeader, Version, Frames, frame.Size(len(first)))
 	if _, err := conn.Write(frame.Append(head, kind, first)); err != nil {
 		return nil, err
 	}
