@@ -164,7 +164,9 @@ func imagesInUse(home *run.Home) ([]string, error) {
 	}
 	var digests []string
 	for _, e := range list.Runs {
-		digests = append(digests, e.Plan.ImageDigest)
+		if e.Plan.ImageDigest != "" {
+			digests = append(digests, e.Plan.ImageDigest)
+		}
 	}
 	return digests, nil
 }

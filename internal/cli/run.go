@@ -152,7 +152,9 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 		return err
 	}
 	if p.Image != "" {
-		if facts.Image, err = app.fetchImage(c.Context(), s, plan.Fetch{Runtime: p.Runtime, Home: home.Path(), Ref: p.Image, Anew: o.rebuild}); err != nil {
+		if facts.Image, err = app.fetchImage(c.Context(), s, plan.Fetch{
+			Runtime: p.Runtime, Home: home.Path(), Ref: p.Image, CAFiles: p.Network.CAFiles, Anew: o.rebuild,
+		}); err != nil {
 			return err
 		}
 		ref := p.Image

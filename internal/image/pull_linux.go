@@ -25,6 +25,8 @@ type Options struct {
 	Anew bool
 	// Report is told of progress, by one goroutine at a time: bytes of compressed layers, done and in all. May be nil.
 	Report func(done, total int64)
+	// CAFiles are files of certificates (PEM) that registries are verified with besides the system's.
+	CAFiles []string
 	// Keychain finds the person's credentials of a registry; nil: those of docker's configuration.
 	Keychain authn.Keychain
 }
@@ -93,7 +95,11 @@ func (p *puller) pull(ctx context.Context) (*Image, error) {
 	if keychain == nil {
 		keychain = authn.DefaultKeychain
 	}
-	described, err := remote.Get(p.ref, remote.WithContext(ctx), remote.WithTransport(newTransport(p.ref.Context().Registry)),
+	transport, err := newTransport(p.ref.Context().Registry, p.options.CAFiles)
+	if err != nil {
+		return nil, err
+	}
+	described, err := remote.Get(p.ref, remote.WithContext(ctx), remote.WithTransport(transport),
 		remote.WithAuthFromKeychain(keychain), remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}), remote.WithUserAgent("moat"))
 	if err != nil {
 		return nil, err

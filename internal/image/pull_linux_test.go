@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -418,6 +422,32 @@ func TestTransportGuardsHTTP(t *testing.T) {
 		if passed != test.ok {
 			t.Errorf("%s, local registry %v: passed %v", test.url, test.local, passed)
 		}
+	}
+}
+
+// TestFetchTrustsTheCompany gets an image from a registry whose certificate only the person's own file vouches for.
+func TestFetchTrustsTheCompany(t *testing.T) {
+	l := newLab(t)
+	img := build(t, v1.Config{}, base(t))
+	l.push(t, "x", img)
+	behind := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: l.host})
+	server := httptest.NewUnstartedServer(behind)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	defer server.Close()
+	ref := strings.TrimPrefix(server.URL, "https://") + "/x"
+	if _, err := l.Fetch(t.Context(), ref, Options{}); err == nil {
+		t.Fatal("it was got from a server that nobody knows")
+	}
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Fetch(t.Context(), ref, Options{CAFiles: []string{file}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Fetch(t.Context(), ref, Options{CAFiles: []string{"/nowhere"}, Anew: true}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v", err)
 	}
 }
 

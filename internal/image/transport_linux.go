@@ -1,10 +1,13 @@
 package image
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -22,12 +25,34 @@ type guarded struct {
 }
 
 // newTransport is how the registry is talked to. The environment's proxy (HTTPS_PROXY, NO_PROXY) is used, as by docker.
-func newTransport(registry name.Registry) http.RoundTripper {
+func newTransport(registry name.Registry, caFiles []string) (http.RoundTripper, error) {
 	host := registry.RegistryStr()
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
-	return &guarded{next: remote.DefaultTransport, local: loopback(host)}
+	g := &guarded{next: remote.DefaultTransport, local: loopback(host)}
+	common, ok := remote.DefaultTransport.(*http.Transport)
+	if len(caFiles) == 0 || !ok {
+		return g, nil
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, fmt.Errorf("read the system's roots: %w", err)
+	}
+	for _, file := range caFiles {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("read certificates: %w", err)
+		}
+		if !roots.AppendCertsFromPEM(data) {
+			return nil, fmt.Errorf("read certificates: there are none in %s", file)
+		}
+	}
+	mine := common.Clone()
+	mine.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	mine.DisableKeepAlives = true // it is used for one pull
+	g.next = mine
+	return g, nil
 }
 
 // RoundTrip implements [http.RoundTripper].

@@ -47,6 +47,7 @@ type Fetch struct {
 	Runtime string
 	Home    string                  // $MOAT_HOME
 	Ref     string                  // valid for [config.ParseImage]
+	CAFiles []string                // trusted for registries besides the system's roots
 	Anew    bool                    // whether or not it is there: Ref may mean something else by now
 	Report  func(done, total int64) // is told of progress in bytes, as often as it likes; total grows while more is known
 }

@@ -47,7 +47,7 @@ func FetchImage(ctx context.Context, f plan.Fetch, env func(string) (string, boo
 
 // fetchLayers makes an image ready for a runtime that stacks its layers itself.
 func fetchLayers(ctx context.Context, f plan.Fetch) (*plan.Image, error) {
-	i, err := image.Open(f.Home).Fetch(ctx, f.Ref, image.Options{Report: f.Report, Anew: f.Anew})
+	i, err := image.Open(f.Home).Fetch(ctx, f.Ref, image.Options{Report: f.Report, Anew: f.Anew, CAFiles: f.CAFiles})
 	if err != nil {
 		return nil, err
 	}
