@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"moat/internal/plan"
@@ -19,7 +20,7 @@ func TestOnDocker(t *testing.T) {
 	if why := enginetest.Missing(); why != "" {
 		t.Skip(why)
 	}
-	vars := map[string]string{"MOAT_RUNTIME": "docker", "DOCKER_HOST": startEngine(t)}
+	vars := map[string]string{"MOAT_RUNTIME": "docker", "DOCKER_HOST": startEngine(t).Host}
 	var env []string
 	for name, value := range vars {
 		env = append(env, name+"="+value)
@@ -52,13 +53,13 @@ func TestOnDocker(t *testing.T) {
 }
 
 // startEngine starts an engine that has an image under the name that is used when nobody says another one.
-func startEngine(t *testing.T) (host string) {
+func startEngine(t *testing.T, args ...string) *enginetest.Engine {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "moat-engine-") //nolint:usetesting // t.TempDir is too long for a socket's address
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine, err := enginetest.Start(dir)
+	engine, err := enginetest.Start(dir, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,5 +81,40 @@ func startEngine(t *testing.T) (host string) {
 			t.Fatal(err)
 		}
 	}
-	return engine.Host
+	return engine
+}
+
+// TestEngineGoesAway restarts the engine under a run that goes on.
+func TestEngineGoesAway(t *testing.T) {
+	if why := enginetest.Missing(); why != "" {
+		t.Skip(why)
+	}
+	engine := startEngine(t, "--live-restore")
+	l := newLab(t, strictAgent, "MOAT_RUNTIME=docker", "DOCKER_HOST="+engine.Host)
+	if out, code := l.moat("run", "-d", "--approve", "-n", "lab", "--", "sh", "-c", "while :; do date; sleep 0.1; done"); code != 0 {
+		t.Fatalf("run: exit code %d, %s", code, out)
+	}
+	for _, step := range []struct {
+		name string
+		do   func() error
+	}{
+		{"killed", engine.Kill}, {"started again", engine.Begin}, {"stopped", engine.Stop}, {"and again", engine.Begin},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatalf("%s: %v", step.name, err)
+		}
+		if out, code := l.inside("curl -sS -m 20 https://example.com/a"); code != 0 || out != "HTTP/2.0 GET /a from example.com\n" {
+			t.Errorf("%s: exit code %d, %q", step.name, code, out)
+		}
+		if out, _ := l.moat("list"); !strings.Contains(out, "running") {
+			t.Errorf("%s: %s", step.name, out)
+		}
+	}
+	l.killSupervisor(t)
+	if out, code := l.inside("echo still there"); code != 0 || out != "still there\n" {
+		t.Errorf("after its supervisor was killed: exit code %d, %q", code, out)
+	}
+	if out, code := l.moat("stop", "--time", "1", "lab"); code != 0 {
+		t.Errorf("stop: exit code %d, %s", code, out)
+	}
 }

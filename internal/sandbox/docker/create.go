@@ -2,7 +2,6 @@ package docker
 
 import (
 	"cmp"
-	"maps"
 	"path/filepath"
 	"slices"
 
@@ -20,6 +19,10 @@ const (
 	labelRun = "moat.run" // the run's id
 	labelDir = "moat.dir" // the sandbox's folder, Ref.Dir
 )
+
+func labels(ref sandbox.Ref) map[string]string {
+	return map[string]string{labelRun: ref.ID, labelDir: ref.Dir}
+}
 
 // containerName is what a run's container is called. An engine has only one of that name.
 func containerName(ref sandbox.Ref) string { return "moat-" + ref.ID }
@@ -54,7 +57,7 @@ func request(spec sandbox.Spec, found sources, exe string, entry []string) creat
 		Image:       spec.Image.Digest,
 		Entrypoint:  append([]string{insideMoat}, entry...),
 		WorkingDir:  cmp.Or(spec.Image.Dir, "/"), // which the engine makes
-		Labels:      map[string]string{labelRun: spec.ID, labelDir: spec.Dir},
+		Labels:      labels(spec.Ref),
 		StopSignal:  "SIGKILL", // the guest hears no other
 		Healthcheck: healthcheck{Test: []string{"NONE"}},
 		HostConfig: hostConfig{
@@ -84,7 +87,7 @@ func request(spec sandbox.Spec, found sources, exe string, entry []string) creat
 	h.Memory, h.MemorySwap = spec.Limits.MemoryBytes, spec.Limits.MemoryBytes // no swap
 	bind := func(source, target string, readOnly bool) {
 		h.Mounts = append(h.Mounts, mount{
-			Type: "bind", Source: source, Target: target, ReadOnly: readOnly, BindOptions: &bindOptions{Propagation: "rprivate"},
+			Type: "bind", Source: source, Target: target, ReadOnly: readOnly, BindOptions: bindOptions{Propagation: "rprivate"},
 		})
 	}
 	bind(exe, insideMoat, true)
@@ -97,10 +100,10 @@ func request(spec sandbox.Spec, found sources, exe string, entry []string) creat
 	return req
 }
 
-// placeholder asks for as little as an engine makes, under the name of spec's container.
-func placeholder(image string, labels map[string]string) createRequest {
+// placeholder asks for as little as an engine makes.
+func placeholder(ref sandbox.Ref, image string) createRequest {
 	return createRequest{
-		Image: image, Entrypoint: []string{insideMoat}, Labels: maps.Clone(labels), StopSignal: "SIGKILL",
+		Image: image, Entrypoint: []string{insideMoat}, Labels: labels(ref), StopSignal: "SIGKILL",
 		Healthcheck: healthcheck{Test: []string{"NONE"}},
 		HostConfig:  hostConfig{NetworkMode: "none", CapDrop: []string{"ALL"}, LogConfig: logConfig{Type: "none"}, PidsLimit: 1},
 	}

@@ -89,12 +89,29 @@ func (a *Arrival) Enter() error {
 		do   func() error
 	}{
 		{"files of /etc", func() error { return a.writeEtc(user) }},
+		{"temporary directories", makeTemporary},
 		{"home directory", func() error { return own(a.User.Home, user.uid, user.gid) }},
 		{"capabilities", dropNetAdmin},
 		{"user", user.become},
 	} {
 		if err := step.do(); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	return nil
+}
+
+// makeTemporary makes the directories that programs take for granted, where an image has none.
+func makeTemporary() error {
+	for _, dir := range []string{"/tmp", "/var/tmp"} {
+		if _, err := os.Stat(dir); err == nil {
+			continue
+		}
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
+			return err
 		}
 	}
 	return nil

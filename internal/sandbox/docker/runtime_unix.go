@@ -207,7 +207,7 @@ func removeContainer(ctx context.Context, eng *engine, ref sandbox.Ref, rec reco
 	defer cancel()
 	name := containerName(ref)
 	if rec.Container == "" && rec.Image != "" {
-		if err := occupy(ctx, eng, name, rec.Image); err != nil {
+		if err := occupy(ctx, eng, ref, rec.Image); err != nil {
 			return err
 		}
 	}
@@ -237,12 +237,13 @@ func awaitRemoved(ctx context.Context, eng *engine, name string) error {
 	}
 }
 
-// occupy returns when the engine has a container of that name. A request to make one, whose sender was killed, may still be
+// occupy returns when the engine has a container of the sandbox's name, or certainly will have none. A request to make one, whose sender was killed, may still be
 // on its way: until then removing would find nothing. While the engine works on it, it refuses the name to others, and
 // does not know the container yet.
-func occupy(ctx context.Context, eng *engine, name, image string) error {
+func occupy(ctx context.Context, eng *engine, ref sandbox.Ref, image string) error {
+	name := containerName(ref)
 	for {
-		_, _, err := eng.create(ctx, name, placeholder(image, map[string]string{labelRun: name}))
+		_, err := eng.create(ctx, name, placeholder(ref, image))
 		switch {
 		case err == nil, errors.Is(err, errNotFound): // there was none; without the image there never was
 			return nil

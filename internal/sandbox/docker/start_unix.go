@@ -144,7 +144,7 @@ func (l *launch) run(ctx context.Context, req createRequest) error {
 
 // launch makes and starts the container, and then looks whether it ends before booted does.
 func (l *launch) launch(ctx, booted context.Context, req createRequest) error {
-	id, warnings, err := l.eng.create(ctx, containerName(l.spec.Ref), req)
+	id, err := l.eng.create(ctx, containerName(l.spec.Ref), req)
 	if err != nil {
 		return fmt.Errorf("make a container of image %s: %w", cmp.Or(l.spec.Image.Ref, l.spec.Image.Digest), err)
 	}
@@ -152,7 +152,6 @@ func (l *launch) launch(ctx, booted context.Context, req createRequest) error {
 	if err := writeRecord(l.spec.Ref, l.rec); err != nil {
 		return err
 	}
-	_ = warnings // about limits; what holds is looked at
 	if err := l.eng.start(ctx, id); err != nil {
 		return fmt.Errorf("start the container: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -229,6 +230,47 @@ func TestCommandUser(t *testing.T) {
 		if user.UID != test.uid || user.GID != test.gid || image != test.image {
 			t.Errorf("%s: %+v, image's %q", name, user, image)
 		}
+	}
+}
+
+// TestRequest holds what an engine is asked for to what must never change by accident.
+func TestRequest(t *testing.T) {
+	spec := sandbox.Spec{
+		Ref: sandbox.Ref{ID: "run-1", Dir: "/moat/runs/run-1/sandbox"}, Hostname: "h", Image: sandbox.Image{Digest: "sha256:ab", Dir: "/srv"},
+		Workspace: "/link", Mounts: []sandbox.Mount{{Source: "/l", Target: "/data", ReadOnly: true}}, User: sandbox.User{Home: "/home/me"},
+		Limits: sandbox.Limits{MemoryBytes: 1 << 20, CPUs: 1.5},
+	}
+	req := request(spec, sources{workspace: "/real", mounts: []string{"/elsewhere"}}, "/bin/moat", []string{"guest", "x"})
+	h := req.HostConfig
+	if h.NetworkMode != "none" || h.IpcMode != "private" || req.User != "0:0" || req.Image != "sha256:ab" || req.WorkingDir != "/srv" ||
+		h.LogConfig.Type != "none" || h.PidsLimit != sandbox.DefaultPIDs || h.Memory != 1<<20 || h.MemorySwap != 1<<20 || h.NanoCpus != 1_500_000_000 {
+		t.Errorf("%+v", req)
+	}
+	if d := cmp.Diff([]string{"no-new-privileges"}, h.SecurityOpt); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff([]string{"ALL"}, h.CapDrop); d != "" {
+		t.Error(d)
+	}
+	for _, c := range h.CapAdd {
+		if strings.HasPrefix(c, "SYS_") && c != "SYS_CHROOT" || strings.HasPrefix(c, "NET_") && c != "NET_ADMIN" {
+			t.Errorf("capability %s", c)
+		}
+	}
+	var mounts []string
+	for _, m := range h.Mounts {
+		mounts = append(mounts, fmt.Sprintf("%s %s %v %s", m.Source, m.Target, m.ReadOnly, m.BindOptions.Propagation))
+	}
+	want := []string{
+		"/bin/moat /.moat/moat true rprivate", "/moat/runs/run-1/sandbox/boot /.moat/boot true rprivate",
+		"/moat/runs/run-1/sandbox/home /home/me false rprivate", "/real /workspace false rprivate", "/elsewhere /data true rprivate",
+	}
+	if d := cmp.Diff(want, mounts); d != "" {
+		t.Errorf("mounts (-want +got):\n%s", d)
+	}
+	text, err := json.Marshal(req)
+	if err != nil || strings.Contains(string(text), "null") || strings.Contains(string(text), "Port") {
+		t.Errorf("%v, %s", err, text)
 	}
 }
 

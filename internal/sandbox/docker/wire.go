@@ -24,26 +24,25 @@ type createRequest struct {
 type healthcheck struct{ Test []string }
 
 type hostConfig struct {
-	NetworkMode   string
-	IpcMode       string
-	CgroupnsMode  string
-	UsernsMode    string
-	CapAdd        []string
-	CapDrop       []string
-	SecurityOpt   []string
-	MaskedPaths   []string
-	ReadonlyPaths []string
-	Sysctls       map[string]string
-	Memory        int64 `json:",omitempty"`
-	MemorySwap    int64 `json:",omitempty"` // memory and swap together
-	NanoCpus      int64 `json:",omitempty"`
-	PidsLimit     int64
-	Ulimits       []ulimit
-	LogConfig     logConfig
-	Dns           []string
-	DnsOptions    []string
-	DnsSearch     []string
-	Mounts        []mount
+	NetworkMode  string
+	IpcMode      string
+	CgroupnsMode string
+	UsernsMode   string
+	CapAdd       []string
+	CapDrop      []string
+	SecurityOpt  []string
+	MaskedPaths  []string
+	Sysctls      map[string]string `json:",omitempty"`
+	Memory       int64             // 0: no limit, as for the others
+	MemorySwap   int64             // memory and swap together
+	NanoCpus     int64
+	PidsLimit    int64
+	Ulimits      []ulimit
+	LogConfig    logConfig
+	Dns          []string
+	DnsOptions   []string
+	DnsSearch    []string
+	Mounts       []mount
 }
 
 type ulimit struct {
@@ -54,18 +53,14 @@ type ulimit struct {
 type logConfig struct{ Type string }
 
 type mount struct {
-	Type          string
-	Source        string
-	Target        string
-	ReadOnly      bool `json:",omitempty"`
-	Consistency   string
-	BindOptions   *bindOptions   `json:",omitempty"`
-	VolumeOptions *volumeOptions `json:",omitempty"`
+	Type        string
+	Source      string
+	Target      string
+	ReadOnly    bool
+	BindOptions bindOptions
 }
 
 type bindOptions struct{ Propagation string }
-
-type volumeOptions struct{ NoCopy bool }
 
 // container is what moat reads of one (GET /containers/{id}/json).
 type container struct {
@@ -126,13 +121,12 @@ func (e *engine) info(ctx context.Context) (info, error) {
 	return out, err
 }
 
-func (e *engine) create(ctx context.Context, name string, req createRequest) (id string, warnings []string, err error) {
+func (e *engine) create(ctx context.Context, name string, req createRequest) (id string, err error) {
 	var out struct {
-		ID       string `json:"Id"`
-		Warnings []string
+		ID string `json:"Id"`
 	}
 	err = e.do(ctx, call{method: http.MethodPost, path: "/containers/create", query: url.Values{"name": {name}}, body: req}, &out)
-	return out.ID, out.Warnings, err
+	return out.ID, err
 }
 
 func (e *engine) start(ctx context.Context, id string) error {
