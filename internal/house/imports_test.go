@@ -39,6 +39,7 @@ func rooms() []room {
 		{path: "internal/sandbox", floor: 1},
 
 		{path: "internal/atomicfile", floor: 0},
+		{path: "internal/audit", floor: 0},
 		{path: "internal/ca", floor: 0},
 		{path: "internal/frame", floor: 0},
 		{path: "internal/policy", floor: 0},
