@@ -116,11 +116,7 @@ type Witness struct {
 // Open looks at a signed checkpoint. Somebody known must have signed it whose log it is, and no signature of somebody known
 // may be wrong. Errors are ErrCheckpoint, ErrUnknownKey and ErrSignature.
 func Open(msg []byte, keys []Key) (Signed, error) {
-	text, _, ok := strings.Cut(string(msg), "\n\n")
-	if !ok || len(msg) > MaxNote {
-		return Signed{}, ErrCheckpoint
-	}
-	c, err := ParseCheckpoint(text + "\n")
+	c, err := TextOf(msg)
 	if err != nil {
 		return Signed{}, err
 	}
@@ -181,4 +177,13 @@ func signerNames(sigs []note.Signature) string {
 		names = append(names, fmt.Sprintf("%s+%08x", sig.Name, sig.Hash))
 	}
 	return strings.Join(names, ", ")
+}
+
+// TextOf reads the checkpoint of a signed note, whoever has signed it.
+func TextOf(signed []byte) (Checkpoint, error) {
+	text, _, ok := strings.Cut(string(signed), "\n\n")
+	if !ok || len(signed) > MaxNote {
+		return Checkpoint{}, ErrCheckpoint
+	}
+	return ParseCheckpoint(text + "\n")
 }

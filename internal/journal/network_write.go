@@ -1,6 +1,8 @@
 package journal
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +30,8 @@ type Network struct {
 
 	writing chan struct{} // has room for who writes a record, however long that takes
 	end     int64         // of the last whole line in the file; of who writes
+	lines   int64         // in the file; of who writes
+	written func(Written) // set before anything is recorded; nil: nobody wants to know
 
 	// Nothing is read or written while state is held.
 	state   sync.Mutex
@@ -58,37 +62,67 @@ func OpenNetwork(dir *os.Root, trouble func(error)) (*Network, NetworkRecovery, 
 	if err != nil {
 		return nil, NetworkRecovery{}, fmt.Errorf("open network record: %w", err)
 	}
-	last, end, cut, err := settleNetwork(f)
+	was, cut, err := settleNetwork(f)
 	if err != nil {
 		return nil, NetworkRecovery{}, errors.Join(fmt.Errorf("open network record: %w", err), f.Close())
 	}
-	return newNetwork(diskFile{f}, last, end, trouble), cut, nil
+	n := newNetwork(diskFile{f}, was.last, was.end, trouble)
+	n.lines = was.lines
+	return n, cut, nil
 }
 
-// settleNetwork cuts the file back to its last whole line, and returns the largest ID in it and its size.
-func settleNetwork(f *os.File) (last uint64, end int64, cut NetworkRecovery, err error) {
+// settled is what a network record has when it is opened.
+type settled struct {
+	last  uint64 // the largest ID
+	end   int64  // its size
+	lines int64
+}
+
+// settleNetwork cuts the file back to its last whole line.
+func settleNetwork(f *os.File) (was settled, cut NetworkRecovery, err error) {
 	info, err := f.Stat()
 	if err != nil {
-		return 0, 0, cut, err
+		return was, cut, err
 	}
 	bad := int64(0) // lines since the last whole one
 	found := func(id uint64, at int64, line []byte) {
-		last, end = max(last, id), at+int64(len(line))
+		was.last, was.end, was.lines = max(was.last, id), at+int64(len(line)), was.lines+bad+1
 		cut.Damaged, bad = cut.Damaged+bad, 0
 	}
 	if _, err = scanRecords(f, 0, found, func() { bad++ }); err != nil {
-		return 0, 0, cut, err
+		return was, cut, err
 	}
-	if cut.Cut = info.Size() - end; cut.Cut == 0 {
-		return last, end, cut, nil
+	if cut.Cut = info.Size() - was.end; cut.Cut == 0 {
+		return was, cut, nil
 	}
 	if cut.Cut > maxCut {
-		return 0, 0, cut, fmt.Errorf("%w: the last %d bytes of %s are no records", ErrDamaged, cut.Cut, NetworkName)
+		return was, cut, fmt.Errorf("%w: the last %d bytes of %s are no records", ErrDamaged, cut.Cut, NetworkName)
 	}
-	if err := f.Truncate(end); err != nil {
-		return 0, 0, cut, writeError("cut "+NetworkName, err)
+	if err := f.Truncate(was.end); err != nil {
+		return was, cut, writeError("cut "+NetworkName, err)
 	}
-	return last, end, cut, nil
+	return was, cut, nil
+}
+
+// Written is a line that is in the network record now.
+type Written struct {
+	Line int64 // its number, from 1
+	Sum  [sha256.Size]byte
+	// Request is what it says, as far as others need to know: without headers and bodies.
+	Request Request
+}
+
+// OnWritten sets who is told of lines, in their order, after they were written and before they are synced. Nothing is
+// written until told returns, so it must not block. Nothing may have been recorded yet.
+func (n *Network) OnWritten(told func(Written)) { n.written = told }
+
+// tell tells of a line that was written.
+func (n *Network) tell(r Request, line []byte) {
+	if n.lines++; n.written == nil {
+		return
+	}
+	r.RequestHeaders, r.ResponseHeaders, r.RequestBody, r.ResponseBody = nil, nil, nil, nil
+	n.written(Written{Line: n.lines, Sum: sha256.Sum256(bytes.TrimSuffix(line, []byte("\n"))), Request: r})
 }
 
 func newNetwork(f file, last uint64, end int64, trouble func(error)) *Network {
@@ -128,6 +162,9 @@ func (n *Network) add(r Request) {
 	err := error(os.ErrClosed)
 	if !n.isShut() {
 		err = n.put(line)
+	}
+	if err == nil {
+		n.tell(r, line)
 	}
 	<-n.writing
 	if err != nil {

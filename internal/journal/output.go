@@ -181,6 +181,14 @@ func (o *Output) show(n, at int64) {
 	o.syncer.wake(o.unsynced >= maxUnsynced/2)
 }
 
+// Extent returns how many bytes of output there are, and how many bytes of the index say so: whole records only. What is
+// before them does not change any more.
+func (o *Output) Extent() (output, index int64) {
+	o.writing.Lock()
+	defer o.writing.Unlock()
+	return o.end, position(o.records)
+}
+
 // Offset returns where the next chunk begins: the end of the last whole record.
 func (o *Output) Offset() int64 {
 	o.state.Lock()
