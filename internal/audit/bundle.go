@@ -310,3 +310,24 @@ func (b *bundleReader) proof(proof []Hash, last bool) ([]Hash, error) {
 		proof = append(proof, h)
 	}
 }
+
+// RootAt is the root of the first entries of a whole bundle, which VerifyBundle has found to be good.
+func RootAt(r io.Reader, size int64) (Hash, error) {
+	in := &bundleReader{in: bufio.NewReaderSize(r, 64<<10)}
+	var b Bundle
+	if err := in.head(&b); err != nil {
+		return Hash{}, err
+	}
+	if _, err := in.note(); err != nil {
+		return Hash{}, err
+	}
+	var tree Tree
+	for tree.Size() < size {
+		line, err := in.want()
+		if err != nil {
+			return Hash{}, err
+		}
+		tree.Add(Leaf(line))
+	}
+	return tree.Root(), nil
+}

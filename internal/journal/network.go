@@ -1,6 +1,9 @@
 package journal
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Kinds of network records.
 const (
@@ -42,4 +45,14 @@ type Request struct {
 	RequestBody     *string             `json:"request_body,omitempty"`
 	ResponseBody    *string             `json:"response_body,omitempty"`
 	Truncated       bool                `json:"truncated"` // a body was longer than what is kept of it
+}
+
+// LeakRule begins the rule of a request that was refused because it holds the placeholder of a credential that is not for
+// its host; the name of the grant follows.
+const LeakRule = "leak: placeholder of "
+
+// LeakOf is the grant whose placeholder a request was refused for.
+func LeakOf(r Request) (grant string, ok bool) {
+	grant, ok = strings.CutPrefix(r.Rule, LeakRule)
+	return grant, ok && r.Decision == Denied
 }

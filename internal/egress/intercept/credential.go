@@ -13,6 +13,7 @@ import (
 
 	"moat/internal/egress"
 	"moat/internal/egress/scrub"
+	"moat/internal/journal"
 	"moat/internal/policy"
 )
 
@@ -121,7 +122,7 @@ func (x *exchange) leak() *refusal {
 		if c == x.grant || !x.mentions(c.marks) {
 			continue
 		}
-		rule := "leak: placeholder of " + c.Name
+		rule := journal.LeakRule + c.Name
 		why := "it is for its own hosts, over https"
 		return &refusal{
 			status: http.StatusForbidden, rule: rule, kind: "credential",

@@ -48,8 +48,8 @@ func (m *Machine) EnterDestroyed(by *audit.Signer, run string, uid int) error {
 	return err
 }
 
-// Rotate enters a new key, signed by the one before it, and pins it.
-func (m *Machine) Rotate(from, to *audit.Signer) error {
+// succeed enters a new key, signed by the one before it, and pins it.
+func (m *Machine) succeed(from, to *audit.Signer) error {
 	_, err := m.enter(from, func(l *Log) {
 		l.add(time.Now(), kindKey, []audit.Field{audit.Text("key", to.String()), audit.Text("by", from.String())})
 	})

@@ -1,12 +1,15 @@
 package ledger
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"iter"
 	"os"
+
+	"golang.org/x/mod/sumdb/tlog"
 
 	"moat/internal/audit"
 )
@@ -76,6 +79,25 @@ func (r *Reader) Newest() ([]byte, error) {
 		}
 	}
 }
+
+// Anchor is the newest checkpoint of the machine's record that the log of a run has; false if it has none.
+func (r *Reader) Anchor() (Claim, bool) {
+	var claim Claim
+	var e audit.Entry
+	for data, err := range r.Entries() {
+		if err != nil || !bytes.Contains(data[:min(len(data), kindWithin)], []byte(`"kind":"anchor"`)) || e.Parse(data) != nil {
+			continue
+		}
+		root, err := tlog.ParseHash(e.Text("root"))
+		if err == nil && e.Number("size") > claim.Size {
+			claim = Claim{Checkpoint: audit.Checkpoint{Origin: e.Text("origin"), Size: e.Number("size"), Root: root}}
+		}
+	}
+	return claim, claim.Size > 0
+}
+
+// kindWithin is how far from the beginning of an entry its kind ends.
+const kindWithin = 128
 
 // ErrUnsigned says that nothing in a log is signed yet.
 var ErrUnsigned = errors.New("nothing in it is signed yet")
