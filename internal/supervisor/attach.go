@@ -75,7 +75,10 @@ func (srv *server) attach(w http.ResponseWriter, r *http.Request) {
 	if s.link != nil {
 		s.clients.keyboard(s.link.keyboard, &st.client)
 	}
-	s.endStream(s.serve(r.Context(), st, req, box))
+	left := s.audit.attached(uidOf(r.Context()), req)
+	err = s.serve(r.Context(), st, req, box)
+	left(err)
+	s.endStream(err)
 }
 
 // serve serves a client until it or the run is gone.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"moat/internal/api"
+	"moat/internal/audit"
 )
 
 // client is one attached client, as the rest of the supervisor sees it.
@@ -61,6 +62,12 @@ func (cs *clients) count() int {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	return len(cs.all)
+}
+
+// warn tells all clients something, and enters it in the audit record. It never blocks.
+func (s *supervisor) warn(text string) {
+	s.audit.event("warning", audit.Text("text", text))
+	s.clients.notice(text)
 }
 
 // notice tells all clients something. It never blocks.

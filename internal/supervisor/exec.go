@@ -36,6 +36,7 @@ func (srv *server) exec(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.link.forget(p)
+	s.audit.exec(uidOf(r.Context()), req, p)
 	group, ctx := errgroup.WithContext(r.Context())
 	defer context.AfterFunc(ctx, st.Close)() // ends a read that waits
 	group.Go(func() error { return s.forwardExecInput(st, p, req.Source) })
@@ -86,6 +87,7 @@ func (s *supervisor) sendExecOutput(ctx context.Context, st *stream, p *process)
 			return ctx.Err()
 		}
 		for _, msg := range p.take() {
+			s.audit.execEnd(p, msg)
 			if err := s.sendExecMessage(st, msg); err != nil {
 				return err
 			}

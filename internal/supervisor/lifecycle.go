@@ -17,6 +17,7 @@ import (
 
 	"moat/internal/api"
 	"moat/internal/atomicfile"
+	"moat/internal/audit"
 	"moat/internal/line"
 	"moat/internal/plan"
 	"moat/internal/run"
@@ -44,7 +45,7 @@ func (s *supervisor) note(err error) error {
 		return err
 	}
 	s.Logger.Error("the run's record could not be saved", "error", err)
-	s.clients.notice(fmt.Sprintf("the run's record could not be saved: %v", err))
+	s.warn(fmt.Sprintf("the run's record could not be saved: %v", err))
 	return nil
 }
 
@@ -113,7 +114,7 @@ func (s *supervisor) tryStart(ctx context.Context) error {
 		return fmt.Errorf("reach the sandbox: %w", err)
 	}
 	if report, err := s.Runtime.Report(ctx, s.ref()); err == nil {
-		s.warnings = report.Warnings
+		s.report = report
 	}
 	return s.spawn(ctx)
 }
@@ -333,6 +334,9 @@ func (s *supervisor) connectTo(secret []byte) {
 func (s *supervisor) finish(how run.Event, exit line.Exit, reason string) error {
 	if err := s.output.Sync(); err != nil {
 		s.Logger.Error("output record could not be synced", "error", err)
+	}
+	if s.missing > 0 {
+		s.audit.event("gap", audit.Text("what", "room"), audit.Text("why", s.gap()))
 	}
 	ended := time.Now()
 	if how == run.EventGone && !s.output.LastTime().IsZero() {

@@ -85,6 +85,7 @@ func (s *supervisor) openNetwork(ctx context.Context) (*network, error) {
 	if n.record, _, err = journal.OpenNetwork(s.dir, s.networkTrouble); err != nil {
 		return nil, fmt.Errorf("open the network record: %w", err)
 	}
+	n.record.OnWritten(func(w journal.Written) { s.audit.network([]journal.Written{w}) })
 	if err := n.assemble(s, want, roots); err != nil {
 		return nil, errors.Join(err, n.record.Close())
 	}
@@ -212,7 +213,7 @@ func (s *supervisor) refused(r egress.Refusal) {
 	if r.Line != "" {
 		text += fmt.Sprintf(". To allow it: moat policy allow %s %s (with --save also for later runs)", s.Folder.Record().Name, r.Line)
 	}
-	s.clients.notice(text)
+	s.warn(text)
 }
 
 // rejected tells the clients of a credential that a server does not accept, once for each host.
@@ -248,10 +249,10 @@ func rejection(r egress.Rejection, grants []string) string {
 // networkTrouble tells the clients that requests wait, because they cannot be recorded, or that they go on.
 func (s *supervisor) networkTrouble(err error) {
 	if err != nil {
-		s.clients.notice(fmt.Sprintf("requests wait, because they cannot be recorded: %v", err))
+		s.warn(fmt.Sprintf("requests wait, because they cannot be recorded: %v", err))
 		return
 	}
-	s.clients.notice("requests are recorded again")
+	s.warn("requests are recorded again")
 }
 
 // openDoor serves the door's sockets that the guest has handed out, until the line breaks or the run ends.

@@ -52,13 +52,13 @@ func (s *supervisor) store(ctx context.Context, out line.Output) error {
 	}
 	if s.missing == 0 { // otherwise it was said
 		s.Logger.Warn("no room for output", "error", err)
-		s.clients.notice(fmt.Sprintf("no room left in %s: the run waits until there is", s.Folder.Dir()))
+		s.warn(fmt.Sprintf("no room left in %s: the run waits until there is", s.Folder.Dir()))
 	}
 	for errors.Is(err, journal.ErrNoSpace) {
 		switch err := s.waitRoom(ctx); {
 		case errors.Is(err, errGiveUp):
 			if s.missing == 0 {
-				s.clients.notice("the run is ended by force: what has no room is let go")
+				s.warn("the run is ended by force: what has no room is let go")
 			}
 			s.missing += uint64(len(out.Data))
 			return nil
@@ -67,7 +67,7 @@ func (s *supervisor) store(ctx context.Context, out line.Output) error {
 		}
 		err = s.append(chunk)
 	}
-	s.clients.notice("there is room again: the run goes on")
+	s.warn("there is room again: the run goes on")
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"moat/internal/api"
+	"moat/internal/audit"
 	"moat/internal/run"
 )
 
@@ -51,6 +52,7 @@ func (s *supervisor) allow(ctx context.Context, pattern string) error {
 		return err
 	}
 	s.network.policy.Store(wider)
+	s.audit.event("policy", audit.Text("allow", pattern), audit.Text("plan", planSum(s.Folder.Record().Plan)), audit.Number("uid", uidOf(ctx)))
 	s.told.Clear()
 	s.Logger.Info("the network policy was widened", "allow", pattern)
 	return nil

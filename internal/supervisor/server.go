@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"moat/internal/api"
+	"moat/internal/audit"
 	"moat/internal/sock"
 )
 
@@ -39,7 +40,7 @@ func newServer(s *supervisor) *server {
 		Handler:           srv.checked(mux),
 		ReadHeaderTimeout: headerTimeout,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, peerKey{}, peerAllowed(c))
+			return context.WithValue(ctx, peerKey{}, peerOf(c))
 		},
 	}
 	return srv
@@ -83,28 +84,40 @@ func (srv *server) drain(ctx context.Context, limit time.Duration) {
 	}
 }
 
-// peerAllowed reports whether the kernel says that the peer is this user, or root.
-func peerAllowed(c net.Conn) error {
+// peer is who is on the other side, as the kernel says.
+type peer struct {
+	uid int
+	err error // why it may not speak
+}
+
+// peerOf says who the peer is. It may speak if it is this user, or root.
+func peerOf(c net.Conn) peer {
 	uc, ok := c.(*net.UnixConn)
 	if !ok {
-		return fmt.Errorf("a %T is no unix socket", c)
+		return peer{-1, fmt.Errorf("a %T is no unix socket", c)}
 	}
 	uid, err := sock.PeerUID(uc)
-	if err != nil {
-		return err
+	if err == nil && uid != os.Getuid() && uid != 0 {
+		err = fmt.Errorf("the run belongs to another user (uid %d)", os.Getuid())
 	}
-	if uid != os.Getuid() && uid != 0 {
-		return fmt.Errorf("the run belongs to another user (uid %d)", os.Getuid())
+	return peer{uid, err}
+}
+
+// uidOf is the uid of whoever makes a call; -1 if nobody knows.
+func uidOf(ctx context.Context) int {
+	p, ok := ctx.Value(peerKey{}).(peer)
+	if !ok {
+		return -1
 	}
-	return nil
+	return p.uid
 }
 
 // checked refuses strangers and other versions of the protocol.
 func (srv *server) checked(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set(api.VersionHeader, api.Version)
-		if err, ok := r.Context().Value(peerKey{}).(error); ok && err != nil {
-			http.Error(w, err.Error(), http.StatusForbidden)
+		if p, ok := r.Context().Value(peerKey{}).(peer); ok && p.err != nil {
+			http.Error(w, p.err.Error(), http.StatusForbidden)
 			return
 		}
 		if v := r.Header.Get(api.VersionHeader); v != api.Version {
@@ -147,6 +160,7 @@ func (srv *server) stop(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusConflict)
 		return
 	}
+	srv.s.audit.event("stop", audit.Number("grace_ms", req.GraceMS), audit.Number("uid", uidOf(r.Context())))
 	if err := srv.s.requestStop(time.Duration(req.GraceMS) * time.Millisecond); err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
 		return

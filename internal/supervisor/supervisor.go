@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"moat/internal/api"
+	"moat/internal/audit"
 	"moat/internal/journal"
 	"moat/internal/line"
 	"moat/internal/run"
@@ -56,12 +57,13 @@ type supervisor struct {
 	Config
 	dir      *os.Root // the run's folder
 	output   *journal.Output
-	terminal *terminal // nil if the run has none
-	network  *network  // nil if there is no way out; set before up is closed
-	told     sync.Map  // refusals that clients were told of
-	link     *link     // nil until there is a sandbox
-	warnings []string  // about a start that succeeded
-	missing  uint64    // bytes of output that could not be recorded; of the goroutine that receives from the guest
+	audit    *auditor       // enters everything in the audit record
+	terminal *terminal      // nil if the run has none
+	network  *network       // nil if there is no way out; set before up is closed
+	told     sync.Map       // refusals that clients were told of
+	link     *link          // nil until there is a sandbox
+	report   sandbox.Report // about a start that succeeded
+	missing  uint64         // bytes of output that could not be recorded; of the goroutine that receives from the guest
 
 	stop    stopper
 	clients clients
@@ -90,6 +92,7 @@ func Run(ctx context.Context, cfg Config) error {
 	server := newServer(s)
 	group.Go(func() error { return server.serve(ctx, cfg.Listener) })
 	group.Go(func() error { return s.enforceStop(ctx) })
+	group.Go(func() error { return s.audit.loop(ctx) })
 	if s.terminal != nil {
 		live := s.output.Position()
 		group.Go(func() error { return s.terminal.Follow(ctx, s.dir, s.output, live) })
@@ -123,6 +126,9 @@ func (s *supervisor) open() error {
 	}
 	s.dir, s.output = dir, output
 	s.audience.at = output.Offset()
+	if s.audit, err = s.openAudit(); err != nil {
+		return errors.Join(err, output.Close(), dir.Close())
+	}
 	if s.Folder.Record().Plan.TTY {
 		s.terminal = s.newTerminal()
 	}
@@ -131,12 +137,14 @@ func (s *supervisor) open() error {
 
 // close is the reverse of open.
 func (s *supervisor) close() {
+	close(s.audit.quit)
 	if s.network != nil {
 		if err := s.network.close(); err != nil {
 			s.Logger.Error("the way out was not closed in order", "error", err)
+			s.audit.event("gap", audit.Text("what", "room"), audit.Text("why", err.Error()))
 		}
 	}
-	if err := errors.Join(s.output.Close(), s.dir.Close()); err != nil {
+	if err := errors.Join(s.output.Close(), s.audit.close(s.state().Final()), s.dir.Close()); err != nil {
 		s.Logger.Error("the run's folder could not be closed", "error", err)
 	}
 }
@@ -146,7 +154,10 @@ func (s *supervisor) live(ctx context.Context) error {
 	var err error
 	switch state := s.state(); {
 	case state == run.Created || state == run.Starting:
-		err = s.start(ctx)
+		if err = s.start(ctx); err == nil && s.state() == run.Running {
+			s.tell(api.Ready{State: string(run.Running)})
+			s.audit.event("started", startedFields(s.report)...)
+		}
 	case state.Final():
 		s.publish(s.recordedEnd())
 	default:
@@ -234,7 +245,7 @@ func (s *supervisor) tell(r api.Ready) {
 		return
 	}
 	rec := s.Folder.Record()
-	r.ID, r.Name, r.Warnings = rec.ID, rec.Name, s.warnings
+	r.ID, r.Name, r.Warnings = rec.ID, rec.Name, s.report.Warnings
 	tell(s.Answer, r)
 	s.Answer = nil
 }
@@ -247,6 +258,7 @@ func tell(answer io.WriteCloser, r api.Ready) {
 
 // publish tells everybody that the command has ended. It is called once.
 func (s *supervisor) publish(end api.Exit) {
+	s.audit.end(s.Folder.Record())
 	s.final = end
 	close(s.ended)
 }

@@ -1,0 +1,78 @@
+package supervisor
+
+import (
+	"errors"
+	"strings"
+
+	"moat/internal/api"
+	"moat/internal/audit"
+	"moat/internal/line"
+	"moat/internal/sandbox"
+)
+
+// startedFields say what holds the sandbox.
+func startedFields(r sandbox.Report) []audit.Field {
+	return []audit.Field{
+		audit.Text("memory", holdText(r.Memory)), audit.Text("cpus", holdText(r.CPUs)), audit.Text("pids", holdText(r.PIDs)),
+		audit.List("warnings", r.Warnings),
+	}
+}
+
+func holdText(h sandbox.Hold) string {
+	switch h {
+	case sandbox.Held:
+		return "held"
+	case sandbox.HeldPartly:
+		return "partly"
+	}
+	return "no"
+}
+
+// attached enters that a client is there, and returns what to call when it is not any more.
+func (a *auditor) attached(uid int, req api.Attach) (left func(error)) {
+	mode := "watch"
+	terminal := ""
+	if req.Terminal != nil {
+		terminal = req.Terminal.Key
+	}
+	switch {
+	case req.ReadOnly || req.Source == 0:
+	case req.Terminal != nil:
+		mode = "terminal"
+	default:
+		mode = "input"
+	}
+	who := []audit.Field{audit.Number("uid", uid), audit.Text("terminal", terminal), audit.Text("mode", mode)}
+	a.event("attach", who...)
+	a.sign()
+	return func(err error) {
+		why := "it left"
+		if errors.Is(err, errSent) {
+			why = "the run ended"
+		}
+		a.event("detach", append(who[:3:3], audit.Text("reason", why))...)
+		a.sign()
+	}
+}
+
+// exec enters that a further command is started.
+func (a *auditor) exec(uid int, req api.Exec, p *process) {
+	var env []string
+	for _, kv := range req.Env {
+		name, _, _ := strings.Cut(kv, "=")
+		env = append(env, name)
+	}
+	a.event("exec", audit.Number("uid", uid), audit.List("args", req.Args), audit.Text("dir", req.Dir), audit.List("env", env),
+		audit.Flag("tty", req.TTY), audit.Number("number", int64(p.spawn.Process)))
+}
+
+// execEnd enters how it ended.
+func (a *auditor) execEnd(p *process, msg line.Message) {
+	number := audit.Number("number", int64(p.spawn.Process))
+	switch m := msg.(type) {
+	case line.Exit:
+		a.event("exec_end", number, audit.Number("code", m.Code), audit.Number("signal", m.Signal))
+	case line.Failed:
+		a.event("exec_end", number, audit.Number("code", m.Code), audit.Text("error", m.Error))
+	}
+}
