@@ -104,8 +104,8 @@ Ctrl+C; MOAT_APPROVE=1 accepts what an agent.yaml asks for. A flag wins over the
 	root.AddGroup(&cobra.Group{ID: "runs", Title: "Runs:"}, &cobra.Group{ID: "grants", Title: "Credentials:"}, &cobra.Group{ID: "moat", Title: "moat itself:"})
 	root.SetHelpCommandGroupID("moat")
 	for _, c := range []*cobra.Command{
-		app.runCommand(), app.approveCommand(), app.attachCommand(), app.execCommand(), app.logsCommand(), app.replayCommand(), app.traceCommand(),
-		app.listCommand(), app.stopCommand(), app.waitCommand(), app.destroyCommand(), app.policyCommand(),
+		app.runCommand(), app.approveCommand(), app.attachCommand(), app.execCommand(), app.logsCommand(), app.replayCommand(), app.traceCommand(), app.auditCommand(),
+		app.listCommand(), app.stopCommand(), app.waitCommand(), app.destroyCommand(), app.policyCommand(), app.verifyBundleCommand(),
 	} {
 		c.GroupID = "runs"
 		root.AddCommand(c)

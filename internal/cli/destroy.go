@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"moat/internal/api"
+	"moat/internal/journal/ledger"
 	"moat/internal/run"
 )
 
@@ -84,5 +86,22 @@ func (app *App) remove(ctx context.Context, home *run.Home, id string) error {
 	if err := app.waitReleased(ctx, home, id); err != nil {
 		return err
 	}
-	return home.Destroy(id)
+	if err := home.Destroy(id); err != nil {
+		return err
+	}
+	return app.enterDestroyed(ctx, home, id)
+}
+
+// enterDestroyed enters in the record of the machine that a person removed a run, if that record knows of any.
+func (app *App) enterDestroyed(ctx context.Context, home *run.Home, id string) error {
+	machine := ledger.OpenMachine(home.Path())
+	keys, err := machine.Keys()
+	if err != nil || len(keys.Own) == 0 {
+		return err
+	}
+	signer, _, err := machine.Signer(ctx, app.Keyring)
+	if err != nil {
+		app.say("that %s was removed is entered, and not signed: %v", id, err)
+	}
+	return machine.EnterDestroyed(signer, id, os.Getuid())
 }

@@ -152,6 +152,10 @@ func (r *retries) pause(ctx context.Context) error {
 
 // waitReleased waits until the supervisor of a run that has ended has taken everything down and let go of the run.
 func (app *App) waitReleased(ctx context.Context, home *run.Home, id string) error {
+	return waitReleased(ctx, home, id)
+}
+
+func waitReleased(ctx context.Context, home *run.Home, id string) error {
 	for wait := time.Millisecond; ; wait = min(2*wait, releasePoll) {
 		locked, err := run.Locked(filepath.Join(home.Dir(id), run.FileLock))
 		if err != nil || !locked {
