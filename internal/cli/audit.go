@@ -204,7 +204,7 @@ func (v *verifier) once(id string) (report *audited, held bool, err error) {
 		problems = append(problems, ledger.Problem{What: err.Error()})
 	}
 	state := stateOf(dir)
-	r, err := ledger.VerifyRun(ledger.Subject{Dir: root, Run: id, Keys: v.keys, Claims: claims, Held: held, State: state})
+	r, err := ledger.VerifyRun(ledger.Subject{Dir: root, Run: id, Keys: v.keys, Claims: claims, Known: v.history.Known(id), Held: held, State: state})
 	if err != nil {
 		return nil, held, err
 	}

@@ -328,13 +328,14 @@ func (a *auditor) close(final bool) error {
 	if !final {
 		return a.log.Close()
 	}
+	a.anchored = true // nothing follows
+	a.round(true)     // before it is closed, so that a closed one is known to the machine's record
 	output, index := a.s.output.Extent()
 	if a.dropped.Load() == 0 {
 		if err := a.records.Close(output, index); err != nil {
 			return errors.Join(err, a.log.Close())
 		}
 	}
-	a.anchored = true // nothing follows
 	a.round(true)
 	return a.log.Close()
 }

@@ -13,18 +13,38 @@ import (
 type History struct {
 	Report
 	runs map[string]*entered
+	torn bool // it ends within an entry
 }
 
 // entered is what was entered of a run.
 type entered struct {
-	checkpoint string // the newest, signed
-	entry      int64  // which says so
-	destroyed  bool
+	roots     []rootAt // all of them
+	note      string   // the newest checkpoint, signed
+	destroyed bool
+}
+
+// rootAt is what matters of a checkpoint.
+type rootAt struct {
+	size int64
+	root audit.Hash
 }
 
 // VerifyMachine verifies the machine's record. claims are checkpoints of it that are known from elsewhere. Where there is no
 // record, and no key that could have signed one, that is no problem. The error is one of reading.
-func (m *Machine) VerifyMachine(keys Keys, claims []Claim) (*History, error) {
+func (m *Machine) VerifyMachine(keys Keys, claims []Claim) (h *History, err error) {
+	for range tornTries {
+		h, err = m.verifyOnce(keys, slices.Clone(claims))
+		if err != nil || !h.torn {
+			break
+		}
+	}
+	return h, err
+}
+
+// tornTries is how often a record that ends within an entry is read: a write may have been under way.
+const tornTries = 3
+
+func (m *Machine) verifyOnce(keys Keys, claims []Claim) (*History, error) {
 	h := &historian{runs: make(map[string]*entered), all: keys}
 	root, err := os.OpenRoot(m.home)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -34,7 +54,7 @@ func (m *Machine) VerifyMachine(keys Keys, claims []Claim) (*History, error) {
 		return nil, err
 	}
 	defer root.Close()
-	h.checker = checker{claims: claims, keys: func() []audit.Key { return h.allowed }, lazy: true, each: h.look}
+	h.checker = checker{claims: claims, settle: true, keys: func() []audit.Key { return h.allowed }, lazy: true, each: h.look}
 	r, err := OpenReader(root)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -61,7 +81,7 @@ type historian struct {
 	allowed []audit.Key // those that the record has named so far
 }
 
-func (h *historian) history() *History { return &History{h.Report, h.runs} }
+func (h *historian) history() *History { return &History{h.Report, h.runs, h.torn} }
 
 func (h *historian) look(e *audit.Entry) {
 	switch e.Kind {
@@ -76,7 +96,14 @@ func (h *historian) look(e *audit.Entry) {
 		}
 		h.allowed = append(h.allowed, key)
 	case kindRun:
-		h.run(e.Text("run")).checkpoint, h.run(e.Text("run")).entry = e.Text("checkpoint"), e.Seq
+		c, err := audit.TextOf([]byte(e.Text("checkpoint")))
+		if err != nil || audit.RunOf(c.Origin) != e.Text("run") {
+			h.problem(e.Seq, e.Kind, "it has no checkpoint of %s", e.Text("run"))
+			return
+		}
+		r := h.run(e.Text("run"))
+		r.roots = append(r.roots, rootAt{c.Size, c.Root})
+		r.note = e.Text("checkpoint")
 	case kindDestroyed:
 		h.run(e.Text("run")).destroyed = true
 	case "cut":
@@ -103,25 +130,39 @@ func (h *historian) finish() {
 			h.problem(0, "", "%s has a key of this machine that its record does not know: %s", keysFile, key)
 		}
 	}
-	if unsigned := h.Entries - h.Signed; unsigned > 0 {
-		h.remark("the last %d entries are not signed", unsigned)
+	switch unsigned := h.Entries - h.Signed; {
+	case unsigned == 0:
+	case h.kind == kindDestroyed:
+		h.remark("the last %d entries are not signed: there was no key", unsigned)
+	default:
+		h.problem(h.Signed+1, "", "the last %d entries are not signed: a checkpoint was removed", unsigned)
 	}
 }
 
-// Claims are the checkpoints of a run that the machine's record has: the newest. An error says that it is none.
+// Claims are the checkpoints of a run that the machine's record has. An error says that the newest is none.
 func (h *History) Claims(run string, keys Keys) ([]Claim, error) {
 	r, ok := h.runs[run]
-	if !ok || r.checkpoint == "" {
+	if !ok || r.note == "" {
 		return nil, nil
 	}
-	signed, err := audit.Open([]byte(r.checkpoint), keys.Own)
-	if err == nil && audit.RunOf(signed.Origin) != run {
-		err = audit.ErrCheckpoint
-	}
+	signed, err := audit.Open([]byte(r.note), keys.Own)
 	if err != nil {
 		return nil, err
 	}
-	return []Claim{{Checkpoint: signed.Checkpoint, Source: "the record of the machine knows"}}, nil
+	var claims []Claim
+	for _, at := range r.roots {
+		c := audit.Checkpoint{Origin: signed.Origin, Size: at.size, Root: at.root}
+		claims = append(claims, Claim{Checkpoint: c, Source: "the record of the machine knows"})
+	}
+	return claims, nil
+}
+
+// Known is how many entries the newest checkpoint of a run is about.
+func (h *History) Known(run string) int64 {
+	if r := h.runs[run]; r != nil && len(r.roots) > 0 {
+		return r.roots[len(r.roots)-1].size
+	}
+	return 0
 }
 
 // Missing are the runs that the machine's record knows, that are not among those that are there, and that nobody has destroyed.

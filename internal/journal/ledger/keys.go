@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"moat/internal/atomicfile"
 	"moat/internal/audit"
@@ -55,12 +54,11 @@ func readKeys(root *os.Root) (Keys, error) {
 	var keys Keys
 	for line := range strings.Lines(string(data)) {
 		words := strings.Split(strings.TrimSuffix(line, "\n"), " ")
-		if len(words) != 3 || !strings.HasSuffix(line, "\n") {
+		if len(words) != 2 || !strings.HasSuffix(line, "\n") {
 			return Keys{}, fmt.Errorf("%s is damaged: %q is not a key", keysFile, line)
 		}
 		key, err := audit.ParseKey(words[1])
-		since, terr := time.Parse(time.RFC3339, words[2])
-		if err != nil || terr != nil || key.String() != words[1] || since.UTC().Format(time.RFC3339) != words[2] {
+		if err != nil || key.String() != words[1] || slices.ContainsFunc(keys.All(), key.Equal) {
 			return Keys{}, fmt.Errorf("%s is damaged: %q is not a key", keysFile, line)
 		}
 		switch words[0] {
@@ -92,7 +90,7 @@ func (m *Machine) pin(root *os.Root, kind string, key audit.Key) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	data = fmt.Appendf(data, "%s %s %s\n", kind, key, time.Now().UTC().Format(time.RFC3339))
+	data = fmt.Appendf(data, "%s %s\n", kind, key)
 	return atomicfile.Write(root, keysFile, data, 0o600)
 }
 

@@ -247,19 +247,17 @@ func (l *Log) Size() (entries, signed int64) {
 func (l *Log) Sign(origin string, by *audit.Signer) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.flush(); err != nil {
-		return nil, err
-	}
 	if l.signed == l.tree.Size() {
-		return nil, nil
+		return nil, l.flush()
 	}
 	signed, err := by.Sign(audit.Checkpoint{Origin: origin, Size: l.tree.Size(), Root: l.tree.Root()})
 	if err != nil {
 		return nil, err
 	}
+	waiting := len(l.buf)
 	l.buf = audit.AppendFrame(l.buf, audit.FrameCheckpoint, audit.AppendCheckpoint(nil, l.tree.Edge(), signed))
 	if err := l.flush(); err != nil {
-		l.buf = l.buf[:0] // a later one will do
+		l.buf = l.buf[:waiting] // a later one will do
 		return nil, err
 	}
 	l.signed, l.fresh = l.tree.Size(), true

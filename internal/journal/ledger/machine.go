@@ -67,14 +67,15 @@ func (m *Machine) enter(by *audit.Signer, add func(*Log)) (head audit.Checkpoint
 			return err
 		}
 		if by != nil {
-			if err := m.introduce(root, l, by); err != nil {
+			if err := m.present(root, l, by); err != nil {
 				return errors.Join(err, l.Close())
 			}
 		}
 		add(l)
-		err = l.Flush()
-		if err == nil && by != nil {
+		if by != nil {
 			_, err = l.Sign(audit.OriginOf(by.Key, ""), by)
+		} else {
+			err = l.Flush()
 		}
 		if err == nil {
 			err = l.Sync()
@@ -90,8 +91,8 @@ func (m *Machine) enter(by *audit.Signer, add func(*Log)) (head audit.Checkpoint
 	return head, nil
 }
 
-// introduce pins a key that signs for the first time, and enters it in a record that is new.
-func (m *Machine) introduce(root *os.Root, l *Log, by *audit.Signer) error {
+// present pins a key that signs for the first time, and enters it in a record that is new.
+func (m *Machine) present(root *os.Root, l *Log, by *audit.Signer) error {
 	keys, err := readKeys(root)
 	if err != nil {
 		return err
@@ -106,8 +107,8 @@ func (m *Machine) introduce(root *os.Root, l *Log, by *audit.Signer) error {
 	return m.pin(root, ownKey, by.Key)
 }
 
-// Introduce pins a key, and enters it, before it has signed anything.
-func (m *Machine) Introduce(by *audit.Signer) error {
+// introduce pins a key, and enters it, before it has signed anything.
+func (m *Machine) introduce(by *audit.Signer) error {
 	_, err := m.enter(by, func(*Log) {})
 	return err
 }

@@ -33,7 +33,7 @@ func openLines(dir *os.Root) (*lines, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &lines{in: bufio.NewReaderSize(f, 256<<10), file: f, sum: sha256.New()}, nil
+	return &lines{in: bufio.NewReaderSize(f, 32<<10), file: f, sum: sha256.New()}, nil
 }
 
 func (l *lines) close() {

@@ -19,6 +19,7 @@ type Subject struct {
 	Run    string   // its id
 	Keys   Keys
 	Claims []Claim // checkpoints of it that are known from elsewhere
+	Known  int64   // entries of the newest checkpoint that the machine's record has; 0: it has none
 	Held   bool    // somebody looks after the run: the record may be in the middle of a change
 	State  State
 }
@@ -168,6 +169,10 @@ func (c *runChecker) finish() {
 		c.problem(c.Signed+1, "", "the last %d entries are not signed: a checkpoint was removed", unsigned)
 	default:
 		c.remark("the last %d entries are not signed", unsigned)
+	}
+	// All but the end is entered in the machine's record before the record is closed.
+	if c.Closed && c.Signed == c.Entries && c.subject.Known < c.Entries-1 && !c.subject.Held {
+		c.problem(0, "", "the record of the machine knows %d of %d entries: it was cut off or put back", c.subject.Known, c.Entries)
 	}
 	c.compare(s)
 }

@@ -8,8 +8,11 @@ import (
 	"moat/internal/audit"
 )
 
-// scanSize is how much of a log is read at once.
-const scanSize = 4 * audit.MaxFrameSize
+// How much of a log is read at once: first, and when there is more.
+const (
+	scanFirst = 16 << 10
+	scanSize  = 4 * audit.MaxFrameSize
+)
 
 // scanner goes through the frames of a log.
 type scanner struct {
@@ -20,7 +23,7 @@ type scanner struct {
 	buf  []byte
 }
 
-func newScanner(in io.ReaderAt) *scanner { return &scanner{in: in, buf: make([]byte, scanSize)} }
+func newScanner(in io.ReaderAt) *scanner { return &scanner{in: in, buf: make([]byte, scanFirst)} }
 
 // next returns a frame, which is valid until the next call. Errors are io.EOF, audit.ErrTorn, audit.ErrFrame, and those of
 // the file; after one, at is where the log is not whole.
@@ -61,6 +64,9 @@ func (s *scanner) use(n int) {
 
 // fill reads on until the buffer is full or the file ends.
 func (s *scanner) fill() error {
+	if s.read == scanFirst {
+		s.buf = make([]byte, scanSize)
+	}
 	n := copy(s.buf, s.data)
 	m, err := s.in.ReadAt(s.buf[n:], s.read)
 	s.read += int64(m)

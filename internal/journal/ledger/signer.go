@@ -10,11 +10,15 @@ import (
 // signingKey is the name under which package secret keeps the key of a machine.
 const signingKey = "audit"
 
-// Signer returns the key that signs the records of the home. The first time it makes one; kept is then where it was put. It
-// may wait for a keyring.
+// Signer returns the key that signs the records of the home, which is known and entered. The first time it makes one; kept
+// is then where it was put. It may wait for a keyring.
 func (m *Machine) Signer(ctx context.Context, ring secret.Keyring) (signer *audit.Signer, kept *secret.Kept, err error) {
+	keys, err := m.Keys()
+	if err != nil {
+		return nil, nil, err
+	}
 	name := ""
-	if keys, err := m.Keys(); err == nil && len(keys.Own) > 0 {
+	if len(keys.Own) > 0 {
 		name = keys.Own[len(keys.Own)-1].Name // its key was lost: it is the same machine all the same
 	}
 	text, kept, err := secret.Open(m.home, ring).OwnKey(ctx, signingKey, func() (public, private string) {
@@ -24,7 +28,12 @@ func (m *Machine) Signer(ctx context.Context, ring secret.Keyring) (signer *audi
 	if err != nil {
 		return nil, nil, err
 	}
-	signer, err = audit.ParseSigner(text)
+	if signer, err = audit.ParseSigner(text); err != nil {
+		return nil, kept, err
+	}
+	if !keys.Owns(signer.Key) {
+		err = m.introduce(signer) // before it signs anything
+	}
 	return signer, kept, err
 }
 

@@ -72,10 +72,12 @@ type checker struct {
 	lazy   bool    // only the newest signature is looked at: it vouches for all that the others do
 	each   func(e *audit.Entry)
 
-	tree  audit.Tree
-	note  []byte // the newest checkpoint, if its signature was not looked at
-	fresh bool   // the last frame was a checkpoint
-	kind  string // of the entry that is looked at
+	tree   audit.Tree
+	agreed int64  // entries that others or a signature vouch for
+	note   []byte // the newest checkpoint, if its signature was not looked at
+	torn   bool   // it ends within a frame
+	fresh  bool   // the last frame was a checkpoint
+	kind   string // of the entry that is looked at
 }
 
 // verify reads a log to its end, or to where nothing more can be said. The error is one of reading.
@@ -90,7 +92,7 @@ func (c *checker) verify(in io.ReaderAt) error {
 		case errors.Is(err, io.EOF):
 			more = false
 		case errors.Is(err, audit.ErrTorn):
-			c.torn(at)
+			c.endsTorn(at)
 			more = false
 		case errors.Is(err, audit.ErrFrame):
 			c.problem(c.Entries+1, "", "it was changed: the bytes from %d on are no entry", at)
@@ -110,8 +112,9 @@ func (c *checker) verify(in io.ReaderAt) error {
 	return nil
 }
 
-// torn judges an end within a frame.
-func (c *checker) torn(at int64) {
+// endsTorn judges an end within a frame.
+func (c *checker) endsTorn(at int64) {
+	c.torn = true
 	if c.settle {
 		c.problem(c.Entries+1, "", "it was cut off: it ends within an entry, at byte %d", at)
 		return
@@ -156,9 +159,10 @@ func (c *checker) claimed() bool {
 	for len(c.claims) > 0 && c.claims[0].Size == c.tree.Size() {
 		claim := c.claims[0]
 		if claim.Root != c.tree.Root() || c.Origin != "" && c.Origin != claim.Origin {
-			c.problem(0, "", "the first %d entries are not those that %s: the record was replaced or rewritten", claim.Size, claim.Source)
+			c.problem(0, "", "entries %d to %d are not those that %s: one was changed, or the record was replaced", c.agreed+1, claim.Size, claim.Source)
 			return false
 		}
+		c.agreed = claim.Size
 		c.sighted(claim)
 		c.claims = c.claims[1:]
 	}
@@ -210,7 +214,7 @@ func (c *checker) checkpoint(payload []byte) bool {
 	case !slices.Equal(edge, c.tree.Edge()):
 		c.problem(0, "", "the checkpoint behind entry %d was changed", c.Entries)
 	default:
-		c.Origin, c.Signed, c.Newest, c.fresh = signed.Origin, signed.Size, signed, true
+		c.Origin, c.Signed, c.Newest, c.fresh, c.agreed = signed.Origin, signed.Size, signed, true, signed.Size
 		return true
 	}
 	return false
