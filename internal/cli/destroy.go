@@ -86,13 +86,13 @@ func (app *App) remove(ctx context.Context, home *run.Home, id string) error {
 	if err := app.waitReleased(ctx, home, id); err != nil {
 		return err
 	}
-	if err := home.Destroy(id); err != nil {
+	if err := app.enterDestroyed(ctx, home, id); err != nil {
 		return err
 	}
-	return app.enterDestroyed(ctx, home, id)
+	return home.Destroy(id)
 }
 
-// enterDestroyed enters in the record of the machine that a person removed a run, if that record knows of any.
+// enterDestroyed enters in the record of the machine that a person removes a run, if that record knows of any.
 func (app *App) enterDestroyed(ctx context.Context, home *run.Home, id string) error {
 	machine := ledger.OpenMachine(home.Path())
 	keys, err := machine.Keys()

@@ -25,8 +25,8 @@ func (app *App) traceCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "trace [--network] [-f] [-v] [--json] [run]",
 		Short: "Show what a run did, and what it exchanged with the network",
-		Long: `Show the course of a run, of the newest one if none is named: when it was made, started and ended, and which hosts it
-reached or was refused. With --network each request, connection and DNS question is shown, allowed or refused, with the
+		Long: `Show the course of a run, of the newest one if none is named: when it was made, started and ended, which hosts it reached or
+was refused, who attached, and what else its audit record has. With --network each request, connection and DNS question is shown, allowed or refused, with the
 rule that decided. Times are UTC. What the sandbox sent is made harmless for a terminal.
 
 With -f it goes on until the run ends; a signal ends it with 128+n. Requests are then shown when they are complete, and

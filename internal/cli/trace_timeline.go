@@ -16,7 +16,7 @@ import (
 // event is one line of a run's course, as "moat trace --json" prints it.
 type event struct {
 	T     time.Time `json:"t"`
-	Event string    `json:"event"` // created, started, network, ended
+	Event string    `json:"event"` // created, started, network, ended, and what the audit record has of others
 
 	Host     *string    `json:"host"` // of network
 	Requests *int64     `json:"requests"`
@@ -28,6 +28,8 @@ type event struct {
 	State    *run.State `json:"state"` // of ended
 	ExitCode *int       `json:"exit_code"`
 	Reason   *string    `json:"reason"`
+
+	Detail *string `json:"detail"` // of what the audit record has
 }
 
 // maxHosts is how many hosts are told apart: the sandbox can make up any number of names.
@@ -51,6 +53,22 @@ func timeline(ctx context.Context, w io.Writer, t *traffic, o traceOptions) erro
 			}
 		}
 	}
+	happened, err := openHappened(t)
+	if err != nil {
+		return err
+	}
+	defer happened.close()
+	if o.follow {
+		flush := t.flush
+		t.flush = func() error {
+			for _, e := range happened.more() {
+				if err := print(w, e); err != nil {
+					return err
+				}
+			}
+			return flush()
+		}
+	}
 	hosts := map[string]*event{}
 	for r, err := range t.requests(ctx) {
 		if err != nil {
@@ -69,8 +87,9 @@ func timeline(ctx context.Context, w io.Writer, t *traffic, o traceOptions) erro
 	for _, e := range hosts {
 		events = append(events, *e)
 	}
-	slices.SortFunc(events, func(a, b event) int {
-		return cmp.Or(a.T.Compare(b.T), strings.Compare(a.Event, b.Event), strings.Compare(hostOf(a), hostOf(b)))
+	events = append(events, happened.more()...)
+	slices.SortStableFunc(events, func(a, b event) int {
+		return cmp.Or(a.T.Compare(b.T), strings.Compare(hostOf(a), hostOf(b)))
 	})
 	for _, e := range append(events, ending(t.rec)...) {
 		if err := print(w, e); err != nil {
@@ -146,6 +165,8 @@ func printEvent(w io.Writer, e event) error {
 		if e.LastT.After(e.T) {
 			what += ", until " + stamp(*e.LastT)
 		}
+	case e.Detail != nil:
+		what = visible(*e.Detail)
 	case e.State != nil:
 		what = string(*e.State)
 		if e.ExitCode != nil {

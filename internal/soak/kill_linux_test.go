@@ -161,6 +161,7 @@ func (tr *trial) run() {
 	began := time.Now()
 	tr.phase.trial(tr)
 	if run, ok := tr.appears(); ok {
+		tr.intact("right after the kill", "audit", run.ID)
 		tr.settled(run)
 	} else if !slices.Contains([]string{"start", "input", "destroy"}, tr.phase.name) {
 		tr.t.Errorf("the run is not there")
@@ -223,7 +224,18 @@ func (tr *trial) settled(run listed) {
 	if n := bytes.Count(began, []byte("\n")); n > 1 {
 		tr.t.Errorf("the command was started %d times", n)
 	}
+	tr.intact("when it had ended", "audit", "--all")
 	tr.nothingLeft(run.ID)
+}
+
+// intact verifies audit records. A kill may leave a gap in them, and never damage.
+func (tr *trial) intact(when string, args ...string) {
+	tr.t.Helper()
+	c := tr.command(args...)
+	c.wait()
+	if c.code() != 0 && !strings.Contains(c.err.String(), "there is no run") {
+		tr.t.Errorf("%s the audit record was not intact (%d):\n%s%s", when, c.code(), c.out.String(), c.err.String())
+	}
 }
 
 // whole checks a run of a talker that says n lines and ends by itself, its record, and what the client c has shown.

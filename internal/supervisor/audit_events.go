@@ -6,6 +6,7 @@ import (
 
 	"moat/internal/api"
 	"moat/internal/audit"
+	"moat/internal/journal/ledger"
 	"moat/internal/line"
 	"moat/internal/sandbox"
 )
@@ -48,7 +49,7 @@ func (a *auditor) attached(uid int, req api.Attach) (left func(error)) {
 	return func(err error) {
 		why := "it left"
 		if errors.Is(err, errSent) {
-			why = "the run ended"
+			why = ledger.RunEnded
 		}
 		a.event("detach", append(who[:3:3], audit.Text("reason", why))...)
 		a.sign()

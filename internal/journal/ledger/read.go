@@ -15,7 +15,10 @@ import (
 )
 
 // Reader reads a log, also while it grows. It takes no lock and writes nothing.
-type Reader struct{ file *os.File }
+type Reader struct {
+	file *os.File
+	more *scanner // of More; nil: it was not called yet
+}
 
 // OpenReader opens the log below a folder for reading: fs.ErrNotExist if there is none. The caller closes it.
 func OpenReader(dir *os.Root) (*Reader, error) {
@@ -30,7 +33,7 @@ func OpenReader(dir *os.Root) (*Reader, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &Reader{f}, nil
+	return &Reader{file: f}, nil
 }
 
 // Close closes the file.
@@ -40,18 +43,30 @@ func (r *Reader) Close() error { return r.file.Close() }
 // frames. An entry is valid until the next one.
 func (r *Reader) Entries() iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		s := newScanner(r.file)
-		for {
-			kind, payload, err := s.next()
-			if errors.Is(err, io.EOF) || errors.Is(err, audit.ErrTorn) || errors.Is(err, audit.ErrFrame) {
-				return
-			}
-			if err == nil && kind == audit.FrameCheckpoint {
-				continue
-			}
-			if !yield(payload, err) || err != nil {
-				return
-			}
+		newScanner(r.file).entries(yield)
+	}
+}
+
+// More is like Entries, and goes on where the last More ended.
+func (r *Reader) More() iter.Seq2[[]byte, error] {
+	if r.more == nil {
+		r.more = newScanner(r.file)
+	}
+	return r.more.entries
+}
+
+// entries yields what is left.
+func (s *scanner) entries(yield func([]byte, error) bool) {
+	for {
+		kind, payload, err := s.next()
+		if errors.Is(err, io.EOF) || errors.Is(err, audit.ErrTorn) || errors.Is(err, audit.ErrFrame) {
+			return
+		}
+		if err == nil && kind == audit.FrameCheckpoint {
+			continue
+		}
+		if !yield(payload, err) || err != nil {
+			return
 		}
 	}
 }

@@ -107,12 +107,12 @@ func (c *runChecker) look(e *audit.Entry) {
 }
 
 func (c *runChecker) gap(e *audit.Entry) {
-	c.Gaps = append(c.Gaps, Problem{e.Seq, e.Kind, gapText(e)})
+	c.Gaps = append(c.Gaps, Problem{e.Seq, e.Kind, GapText(e)})
 	if what := e.Text("what"); what != "network" && what != "output" {
 		return
 	}
 	if restart, _ := e.Get("restart"); restart.Num == 0 {
-		c.problem(e.Seq, e.Kind, "records were removed while nobody looked after the run: %s", gapText(e))
+		c.problem(e.Seq, e.Kind, "records were removed while nobody looked after the run: %s", GapText(e))
 		return
 	}
 	if e.Text("what") == "network" {
@@ -122,8 +122,8 @@ func (c *runChecker) gap(e *audit.Entry) {
 	}
 }
 
-// gapText says what is missing.
-func gapText(e *audit.Entry) string {
+// GapText says what is missing.
+func GapText(e *audit.Entry) string {
 	why := e.Text("why")
 	switch e.Text("what") {
 	case "supervisor":
@@ -200,6 +200,9 @@ func (c *runChecker) compare(s State) {
 		c.remark("the record was not closed: its supervisor was killed")
 	}
 }
+
+// RunEnded is the reason of a client's leaving that is not its own.
+const RunEnded = "the run ended"
 
 // EndFields are the fields of the entry that says how a run ended.
 func EndFields(s State) []audit.Field {
