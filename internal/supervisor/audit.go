@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -181,19 +180,18 @@ func knock(c chan struct{}) {
 	}
 }
 
-// network enters lines of the network record, and waits for room if it must.
-func (a *auditor) network(written []journal.Written) {
+// network enters a line of the network record, and waits for room if it must.
+func (a *auditor) network(w journal.Written) {
 	defer a.changed()
 	for {
-		left, err := a.records.Network(written)
-		if len(left) == 0 {
+		entered, err := a.records.Network(w)
+		if entered {
 			return // what could not be flushed waits
 		}
-		a.s.Logger.Warn("network records wait to be entered in the audit record", "error", err)
-		written = left
+		a.s.Logger.Warn("a network record waits to be entered in the audit record", "error", err)
 		select {
 		case <-a.quit:
-			a.dropped.Add(int64(len(left)))
+			a.dropped.Add(1)
 			return
 		case <-time.After(roomRetry):
 			_ = a.log.Flush() // Network says what is wrong

@@ -85,7 +85,7 @@ func (s *supervisor) openNetwork(ctx context.Context) (*network, error) {
 	if n.record, _, err = journal.OpenNetwork(s.dir, s.networkTrouble); err != nil {
 		return nil, fmt.Errorf("open the network record: %w", err)
 	}
-	n.record.OnWritten(func(w journal.Written) { s.audit.network([]journal.Written{w}) })
+	n.record.OnWritten(s.audit.network)
 	if err := n.assemble(s, want, roots); err != nil {
 		return nil, errors.Join(err, n.record.Close())
 	}

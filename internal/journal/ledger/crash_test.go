@@ -94,7 +94,7 @@ func TestUnenteredRecords(t *testing.T) {
 	r := newRig(t, runID)
 	r.open(false)
 	r.round()
-	r.network.OnWritten(func([]journal.Written) {})
+	r.network.OnWritten(func(journal.Written) {})
 	r.print("printed\n")
 	r.request("a.example")
 	r.kill()

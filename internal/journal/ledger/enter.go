@@ -129,16 +129,13 @@ func (r *Records) catchUpNetwork(restart bool) error {
 	return nil
 }
 
-// Network enters lines that were just written. While the log has no room it returns ErrFull, and what is left is to be
-// entered again.
-func (r *Records) Network(written []journal.Written) (left []journal.Written, err error) {
-	for i, w := range written {
-		if err := r.line(w); err != nil {
-			return written[i:], err
-		}
-		r.lines = w.Line
+// Network enters a line that was just written. While the log has no room it is not entered (ErrFull), and to be entered again.
+func (r *Records) Network(w journal.Written) (entered bool, err error) {
+	if err := r.line(w); err != nil {
+		return false, err
 	}
-	return nil, r.log.Flush()
+	r.lines = w.Line
+	return true, r.log.Flush()
 }
 
 // line enters one line, and the use of a credential that it tells of.

@@ -83,7 +83,7 @@ func (r *rig) open(restart bool) Recovery {
 	r.event("supervisor", audit.Text("plan", r.state.Plan))
 	output, index := r.output.Extent()
 	r.must(r.records.CatchUp(output, index, restart))
-	r.network.OnWritten(func(w []journal.Written) {
+	r.network.OnWritten(func(w journal.Written) {
 		if _, err := r.records.Network(w); err != nil {
 			r.t.Error(err)
 		}
