@@ -112,42 +112,32 @@ func (s *Slate) Next() uint64 {
 	return at.Load()
 }
 
-// Read reads what is there from the terminal's master fd, which does not block, as far as the slate has room. It returns
-// all that was read since Begin, and the error that ended it: nil if there may be more, EAGAIN if there is nothing now, any
-// other (EIO) at the terminal's end. The slice is shared with whoever holds the slate.
+// Read reads once from the terminal's master fd, which does not block: what is there, as far as the slate has room. It
+// returns all that was read since Begin, or the error: EAGAIN if there is nothing now, any other (EIO) at the terminal's
+// end. The slice is shared with whoever holds the slate.
 func (s *Slate) Read(fd int) ([]byte, error) {
 	_, have := s.note()
 	sure := int(have.Load() >> 32) // ours: the other side may not use the slate, but a hostile one would
-	if sure > len(s.data) {
-		return nil, errors.New("somebody else has written on the slate")
+	if sure >= len(s.data) {
+		return nil, errors.New("the slate is full")
 	}
-	for sure < len(s.data) {
-		n, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
-		if err != nil || n <= 0 {
-			if sure > 0 {
-				break
-			}
-			n = 1 // it tells whether there will be any
-		}
-		n = min(n, len(s.data)-sure)
-		part := s.data[sure : sure+n]
-		for i := range part {
-			part[i] = blank
-		}
-		have.Store(uint64(sure)<<32 | uint64(sure+n))
-		got, err := unix.Read(fd, part)
-		if got <= 0 {
-			have.Store(uint64(sure)<<32 | uint64(sure))
-			if err == nil {
-				err = unix.EIO
-			}
-			if sure > 0 {
-				break
-			}
-			return nil, err
-		}
-		sure += got
-		have.Store(uint64(sure)<<32 | uint64(sure))
+	n, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
+	if err != nil || n <= 0 {
+		n = 1 // it tells whether there will be any
+	}
+	part := s.data[sure:min(sure+n, len(s.data))]
+	for i := range part {
+		part[i] = blank
+	}
+	have.Store(uint64(sure)<<32 | uint64(sure+len(part)))
+	got, err := unix.Read(fd, part)
+	if got == 0 && err == nil {
+		err = unix.EIO
+	}
+	sure += max(got, 0)
+	have.Store(uint64(sure)<<32 | uint64(sure))
+	if err != nil {
+		return nil, err
 	}
 	return s.data[:sure], nil
 }

@@ -161,7 +161,11 @@ func (t *tap) read(fds []unix.PollFd) ([]byte, error) {
 			break
 		}
 		had = len(data)
-		data, err = t.slate.Read(t.tty)
+		more, err := t.slate.Read(t.tty)
+		if err != nil {
+			break // it will be met again
+		}
+		data = more
 	}
 	return data, err
 }
