@@ -86,8 +86,8 @@ func (w *Writer) WriteHeader(status int) {
 // begin writes the head. mu is held.
 func (w *Writer) begin(status int) {
 	w.status = status
-	w.waiting = takeBuffer()
-	b := appendStatus(w.waiting.b, status)
+	buf := w.buffer()
+	b := appendStatus(buf.b, status)
 	w.frame(status)
 	b = w.fields(b, "Content-Length", "Transfer-Encoding", "Connection")
 	if w.length >= 0 {
@@ -102,7 +102,15 @@ func (w *Writer) begin(status int) {
 	case !w.r.ProtoAtLeast(1, 1):
 		b = appendField(b, "Connection", "keep-alive")
 	}
-	w.waiting.b = append(b, "\r\n"...)
+	buf.b = append(b, "\r\n"...)
+}
+
+// buffer is what waits; there is one only while something does. mu is held.
+func (w *Writer) buffer() *buffer {
+	if w.waiting == nil {
+		w.waiting = takeBuffer()
+	}
+	return w.waiting
 }
 
 // frame decides where the answer ends (RFC 9112 section 6.3). mu is held.
@@ -191,16 +199,18 @@ func (w *Writer) Write(p []byte) (int, error) {
 		return 0, nil
 	}
 	w.written += int64(len(p))
+	buf := w.buffer()
 	if w.chunked {
-		w.waiting.b = append(strconv.AppendInt(w.waiting.b, int64(len(p)), 16), "\r\n"...)
+		buf.b = append(strconv.AppendInt(buf.b, int64(len(p)), 16), "\r\n"...)
 	}
-	if len(w.waiting.b)+len(p) <= bufferSize-2 {
-		w.waiting.b = append(w.waiting.b, p...)
+	if len(buf.b)+len(p) <= bufferSize-2 {
+		buf.b = append(buf.b, p...)
 	} else {
 		w.large(p)
 	}
-	if w.chunked {
-		w.waiting.b = append(w.waiting.b, "\r\n"...)
+	if w.chunked && w.err == nil {
+		buf = w.buffer()
+		buf.b = append(buf.b, "\r\n"...)
 	}
 	if w.err != nil {
 		return 0, w.err
@@ -229,7 +239,8 @@ func (w *Writer) large(p []byte) {
 func (w *Writer) flush() {
 	if w.err == nil && w.waiting != nil && len(w.waiting.b) > 0 {
 		_, w.err = w.conn.Write(w.waiting.b)
-		w.waiting.b = w.waiting.b[:0]
+		giveBuffer(w.waiting) // the next piece may be long in coming
+		w.waiting = nil
 	}
 }
 
@@ -287,7 +298,8 @@ func (w *Writer) Finish() (more bool, err error) {
 		return false, fmt.Errorf("%w: %d bytes are missing", errShort, w.length-w.written)
 	}
 	if w.chunked && w.err == nil {
-		w.waiting.b = append(w.trailers(append(w.waiting.b, "0\r\n"...)), "\r\n"...)
+		buf := w.buffer()
+		buf.b = append(w.trailers(append(buf.b, "0\r\n"...)), "\r\n"...)
 	}
 	w.flush()
 	return w.err == nil && !w.last, w.err
