@@ -106,7 +106,7 @@ func (app *App) keyOfAgent(ctx context.Context, public ssh.PublicKey) (grant.Cre
 	socket := app.getenv("SSH_AUTH_SOCK")
 	keys, err := sshagent.AgentKeys(ctx, socket)
 	if err != nil {
-		return grant.Credential{}, &exitError{code: codeFailure, err: err, hint: "start one and add the key with ssh-add, or name its file: --key FILE"}
+		return grant.Credential{}, &exitError{code: codeFailure, err: fmt.Errorf("%w: %w", sshagent.ErrAgent, err), hint: "start one and add the key with ssh-add, or name its file: --key FILE"}
 	}
 	switch {
 	case public != nil && !sshagent.Has(keys, public):

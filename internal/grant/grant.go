@@ -110,6 +110,9 @@ func (e *UnreadyError) Error() string {
 	if errors.Is(e.Err, secret.ErrNotFound) {
 		return fmt.Sprintf("the grant %s is not stored; store it with: moat grant %s", e.Name, e.Name)
 	}
+	if errors.Is(e.Err, sshagent.ErrAgent) {
+		return fmt.Sprintf("the grant %s cannot be used: %v; add its key to the ssh agent with ssh-add, or store it with: moat grant %s --key FILE", e.Name, e.Err, e.Name)
+	}
 	return fmt.Sprintf("the grant %s cannot be used: %v; store it anew with: moat grant %s", e.Name, e.Err, e.Name)
 }
 

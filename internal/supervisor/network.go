@@ -352,7 +352,7 @@ func (n *network) environment(env []string) []string {
 	bundle, root := trustPath, rootPath
 	ours := map[string]string{
 		"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, "ALL_PROXY": proxy, "NO_PROXY": "localhost,127.0.0.1,::1",
-		"SSL_CERT_FILE": bundle, "REQUESTS_CA_BUNDLE": bundle, "CURL_CA_BUNDLE": bundle, "GIT_SSL_CAINFO": bundle, "PIP_CERT": bundle,
+		"SSL_CERT_FILE": bundle, "REQUESTS_CA_BUNDLE": bundle, "CURL_CA_BUNDLE": bundle, "GIT_SSL_CAINFO": bundle, "PIP_CERT": bundle, "AWS_CA_BUNDLE": bundle,
 		"CARGO_HTTP_CAINFO": bundle, "NODE_EXTRA_CA_CERTS": root, "DENO_TLS_CA_STORE": "system",
 	}
 	for _, g := range n.grants {

@@ -90,6 +90,9 @@ func Read(r *http.Request) (claim Claim, found bool, err error) {
 	if err != nil {
 		return Claim{}, true, fmt.Errorf("%w: the query cannot be read", ErrMalformed)
 	}
+	if query.Has("AWSAccessKeyId") || query.Has("Signature") && query.Has("Expires") {
+		return Claim{}, true, ErrAlgorithm // a presigned request of version 2
+	}
 	if !slices.ContainsFunc([]string{"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"}, query.Has) {
 		return Claim{}, false, nil
 	}

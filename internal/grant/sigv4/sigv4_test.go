@@ -231,6 +231,7 @@ func TestRead(t *testing.T) {
 	}
 	for query, wanted := range map[string]error{
 		"X-Amz-Algorithm=AWS4-ECDSA-P256-SHA256&X-Amz-Signature=0": ErrAlgorithm, "X-Amz-Signature=0": ErrAlgorithm,
+		"AWSAccessKeyId=AKIA1&Signature=x&Expires=1":         ErrAlgorithm,
 		"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Algorithm=x": ErrMalformed, "X-Amz-Credential=%zz": ErrMalformed,
 	} {
 		if _, found, err := Read(&http.Request{Header: http.Header{}, URL: &url.URL{RawQuery: query}}); !found || !errors.Is(err, wanted) {

@@ -16,6 +16,9 @@ import (
 // agentTime bounds what a person's agent may take for an answer: it may ask the person, or wait for a finger on a token.
 const agentTime = time.Minute
 
+// ErrAgent says that the person's agent does not give a key.
+var ErrAgent = errors.New("the ssh agent cannot be used")
+
 // signer is a key that is in memory.
 type signer struct{ ssh.Signer }
 
@@ -85,7 +88,10 @@ func Available(ctx context.Context, key Key) error {
 	}
 	keys, err := AgentKeys(ctx, k.socket)
 	if err == nil && !Has(keys, k.public) {
-		err = errors.New("the ssh agent does not have the key; add it with ssh-add")
+		err = errors.New("it does not have the key")
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrAgent, err)
 	}
 	return err
 }
@@ -93,13 +99,13 @@ func Available(ctx context.Context, key Key) error {
 // askAgent asks the agent at a socket something.
 func askAgent(ctx context.Context, socket string, question func(agent.ExtendedAgent) error) error {
 	if socket == "" {
-		return errors.New("there is no ssh agent (SSH_AUTH_SOCK is not set)")
+		return errors.New("there is none (SSH_AUTH_SOCK is not set)")
 	}
 	ctx, cancel := context.WithTimeout(ctx, agentTime)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
 	if err != nil {
-		return fmt.Errorf("the ssh agent cannot be reached: %w", err)
+		return fmt.Errorf("reach the ssh agent: %w", err)
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
