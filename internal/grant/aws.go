@@ -20,7 +20,7 @@ import (
 // aws is for keys that sign requests. The sandbox has made-up ones and signs with those; each request is signed anew on its
 // way. The forms of keys: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
 func aws() Provider {
-	signer := &awsSigner{room: semaphore.NewWeighted(awsRoom)}
+	signer := newAWSSigner(awsBody)
 	hosts := awsDomains()
 	for i := range hosts {
 		hosts[i] = "*." + hosts[i]
@@ -48,14 +48,18 @@ func awsRegionVars(c Credential) []Var {
 	return []Var{{Name: "AWS_REGION", Value: c.Region}, {Name: "AWS_DEFAULT_REGION", Value: c.Region}}
 }
 
-// Bodies of which a client has not sent the hash are held until they are signed.
-const (
-	awsBody = 32 << 20 // one
-	awsRoom = 64 << 20 // all of a run
-)
+// awsBody is the largest body that is held until it is signed, because the client has not sent its hash.
+const awsBody = 32 << 20
 
 // awsSigner signs requests. Its methods may be called concurrently.
-type awsSigner struct{ room *semaphore.Weighted }
+type awsSigner struct {
+	most int64               // bytes of a body
+	room *semaphore.Weighted // bytes of all bodies of a run
+}
+
+func newAWSSigner(most int64) *awsSigner {
+	return &awsSigner{most: most, room: semaphore.NewWeighted(2 * most)}
+}
 
 // sign signs a request of the sandbox's keys with the real ones. A request without a signature is left as it is: things
 // that everybody may read are read so.
@@ -101,25 +105,25 @@ func (s *awsSigner) hold(ctx context.Context, r *http.Request) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
 	}
-	want := int64(awsBody)
+	want, tooLarge := s.most, fmt.Errorf("its body is larger than %d MiB, and the client has not sent its hash", s.most>>20)
 	if r.ContentLength >= 0 {
 		want = r.ContentLength
 	}
-	if want > awsBody {
-		return nil, fmt.Errorf("its body is larger than %d MiB, and the client has not sent its hash", awsBody>>20)
+	if want > s.most {
+		return nil, tooLarge
 	}
 	if err := s.room.Acquire(ctx, want); err != nil {
 		return nil, err
 	}
 	var once sync.Once
 	held := &heldBody{done: func() { once.Do(func() { s.room.Release(want) }) }}
-	body, err := io.ReadAll(io.LimitReader(r.Body, awsBody+1))
-	if err == nil && len(body) > awsBody {
-		err = fmt.Errorf("its body is larger than %d MiB, and the client has not sent its hash", awsBody>>20)
+	body, err := io.ReadAll(io.LimitReader(r.Body, s.most+1))
+	if err == nil && int64(len(body)) > s.most {
+		err = tooLarge
 	}
 	if err := errors.Join(err, r.Body.Close()); err != nil {
 		held.done()
-		return nil, fmt.Errorf("read the body: %w", err)
+		return nil, err
 	}
 	held.Reader = bytes.NewReader(body)
 	r.Body, r.ContentLength = held, int64(len(body))

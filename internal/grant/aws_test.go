@@ -1,6 +1,7 @@
 package grant
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -168,9 +169,12 @@ func TestAWSSign(t *testing.T) {
 		"two actions":    {awsRequest(t, "POST", "https://sts.eu-west-1.amazonaws.com/?Action=GetCallerIdentity", id+"/20260101/eu-west-1/sts", "Action=AssumeRole"), g, "cannot be read"},
 		"no action":      {awsRequest(t, "POST", "https://sts.eu-west-1.amazonaws.com/", id+"/20260101/eu-west-1/sts", ""), g, "cannot be read"},
 		"makes a key":    {awsRequest(t, "POST", "https://iam.amazonaws.com/", id+"/20260101/us-east-1/iam", "Action=CreateAccessKey"), g, "iam:CreateAccessKey would give"},
-		"large":          {awsRequest(t, "POST", "https://lambda.eu-west-1.amazonaws.com/", id+"/20260101/eu-west-1/lambda", strings.Repeat("a", awsBody+1)), g, "larger than 32 MiB"},
+		"large":          {awsRequest(t, "POST", "https://lambda.eu-west-1.amazonaws.com/", id+"/20260101/eu-west-1/lambda", "x", "X-Large", "1"), g, "larger than 32 MiB"},
 		"customer's own": {awsRequest(t, "GET", "https://ec2-1-2-3-4.eu-west-1.compute.amazonaws.com/", id+"/20260101/eu-west-1/compute", ""), g, "a customer"},
 	} {
+		if v.r.Header.Get("X-Large") != "" {
+			v.r.ContentLength = awsBody + 1
+		}
 		before := v.r.Header.Get("Authorization") + v.r.URL.RawQuery
 		err := v.g.Inject(t.Context(), v.r)
 		after := v.r.Header.Get("Authorization") + v.r.URL.RawQuery
@@ -194,16 +198,44 @@ func TestAWSBodies(t *testing.T) {
 	if err := g.Inject(t.Context(), r); err != nil || len(r.Header) > 0 {
 		t.Errorf("%v, %v", err, r.Header)
 	}
-	for range 3 { // more than there is room for at once
-		body := strings.Repeat("b", awsBody)
-		r := awsRequest(t, "POST", "https://lambda.eu-west-1.amazonaws.com/x", id+"/20260101/eu-west-1/lambda", body)
+	r = awsRequest(t, "POST", "https://lambda.eu-west-1.amazonaws.com/x", id+"/20260101/eu-west-1/lambda", "body")
+	r.ContentLength = -1
+	if err := g.Inject(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if sent, err := io.ReadAll(r.Body); err != nil || string(sent) != "body" || r.ContentLength != 4 {
+		t.Errorf("%q of %d, %v", sent, r.ContentLength, err)
+	}
+}
+
+// There is room for two bodies at once, and a third one waits until one was sent.
+func TestAWSRoom(t *testing.T) {
+	s := newAWSSigner(1 << 20)
+	hold := func(ctx context.Context, size int) (*http.Request, error) {
+		r := awsRequest(t, "POST", "https://lambda.eu-west-1.amazonaws.com/", "", strings.Repeat("b", size))
 		r.ContentLength = -1
-		if err := g.Inject(t.Context(), r); err != nil {
-			t.Fatal(err)
-		}
-		sent, err := io.ReadAll(r.Body)
-		if err != nil || string(sent) != body || r.ContentLength != awsBody || r.Body.Close() != nil {
-			t.Errorf("%d bytes of %d, %v", len(sent), r.ContentLength, err)
-		}
+		_, err := s.hold(ctx, r)
+		return r, err
+	}
+	one, err := hold(t.Context(), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hold(t.Context(), 1<<20+1); err == nil || !strings.Contains(err.Error(), "larger than 1 MiB") {
+		t.Errorf("too large: %v", err)
+	}
+	if _, err := hold(t.Context(), 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := hold(ended, 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("a third one: %v", err)
+	}
+	if err := errors.Join(one.Body.Close(), one.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hold(t.Context(), 1<<20); err != nil {
+		t.Errorf("after one was sent: %v", err)
 	}
 }

@@ -13,6 +13,7 @@ const (
 	renewBefore = 5 * time.Minute  // the end of a token
 	renewPause  = 30 * time.Second // after a renewal that failed
 	renewLimit  = time.Minute      // for all of one
+	rejectPause = 5 * time.Minute  // from a renewal to the next one that a host's 401 may cause: a sandbox can have as many as it likes
 )
 
 // ErrRenew says that a credential could not be renewed.
@@ -21,6 +22,7 @@ var ErrRenew = errors.New("it could not be renewed")
 // held is a credential at a moment.
 type held struct {
 	credential Credential
+	renewed    time.Time // zero: not by this run
 	rejected   bool      // its host said so
 	failed     time.Time // when a renewal failed last
 	problem    error     // why
@@ -82,7 +84,7 @@ func (u *use) renew(ctx context.Context) held {
 	old := *u.held.Load()
 	c, err := u.book.renew(ctx, u, old)
 	if err == nil {
-		return held{credential: c}
+		return held{credential: c, renewed: u.now()}
 	}
 	if u.book.Trouble != nil {
 		u.book.Trouble(&UnreadyError{u.ref.Name(), fmt.Errorf("%w: %w", ErrRenew, err)})
@@ -146,7 +148,7 @@ func (b *Book) keep(ctx context.Context, c Credential) error {
 // reject notes that a host did not accept the credential, and reports whether a new one may help.
 func (u *use) reject() (renewable bool) {
 	h := *u.held.Load()
-	if !u.renewable(h.credential) || h.rejected {
+	if !u.renewable(h.credential) || h.rejected || u.now().Before(h.renewed.Add(rejectPause)) {
 		return false
 	}
 	h.rejected = true

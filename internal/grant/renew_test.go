@@ -126,6 +126,10 @@ func TestRenew(t *testing.T) {
 	if secrets := strings.Join(runs[0].Secrets(), " "); !strings.Contains(secrets, "new-1") || !strings.Contains(secrets, "refresh-1") {
 		t.Error("the new token is not among the secrets")
 	}
+	if runs[0].Rejected() {
+		t.Error("a token that is new is renewed because of a 401")
+	}
+	*now = now.Add(10 * time.Minute)
 	if !runs[0].Rejected() || runs[0].Rejected() {
 		t.Error("a rejected token is not renewed, or twice")
 	}
