@@ -22,6 +22,7 @@ import (
 
 type runOptions struct {
 	name, runtime, image string
+	workDir              string
 	interactive, tty     optionalBool
 	detach, dryRun       bool
 	rebuild              bool
@@ -49,6 +50,7 @@ command's code. SIGTERM and SIGHUP detach at once. Interrupted before the comman
 	f := c.Flags()
 	f.StringVarP(&o.name, "name", "n", "", "`NAME` of the run (default: a made-up one)")
 	f.StringVar(&o.image, "image", "", "run in the OCI image `REF` instead of the host's system directories")
+	f.StringVarP(&o.workDir, "workdir", "w", "", "start the command in `DIR` of the sandbox (default: the image's, or /workspace)")
 	f.StringVar(&o.runtime, "runtime", "", "what makes the sandbox: `native`, docker or apple")
 	f.VarPF(&o.interactive, "interactive", "i", "forward standard input").NoOptDefVal = "true"
 	f.VarPF(&o.tty, "tty", "t", "give the command a terminal").NoOptDefVal = "true"
@@ -192,6 +194,11 @@ func (o *runOptions) parse(app *App, c *cobra.Command, path string, command []st
 	if c.Flags().Changed("image") {
 		if asked.Image, err = config.ParseImage(o.image); err != nil {
 			return asked, usageError(c, fmt.Errorf("--image %w", err))
+		}
+	}
+	if c.Flags().Changed("workdir") {
+		if asked.WorkDir, err = config.ParseWorkDir(o.workDir); err != nil {
+			return asked, usageError(c, fmt.Errorf("--workdir: %w", err))
 		}
 	}
 	if c.Flags().Changed("name") {

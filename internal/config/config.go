@@ -50,6 +50,7 @@ type Agent struct {
 	Tools       Tools
 	Runtime     string // one of the Runtime constants
 	Image       string // valid for [ParseImage]
+	WorkDir     string // valid for [ParseWorkDir]
 	Limits      Limits
 	Network     Network
 	Grants      []string // valid for [ParseGrant], each once

@@ -39,6 +39,7 @@ mounts:
 tools: [~/.local/./share/mise/, /opt/tool]
 runtime: native
 image: localhost:5000/a/b:1@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+workdir: /workspace/app
 limits: {memory: 1.5g, cpus: 1.5, pids: 500}
 `
 	got, err := Parse("agent.yaml", []byte(text))
@@ -61,6 +62,7 @@ limits: {memory: 1.5g, cpus: 1.5, pids: 500}
 		Tools:   Tools{Paths: []string{"~/.local/share/mise", "/opt/tool"}},
 		Runtime: RuntimeNative,
 		Image:   "localhost:5000/a/b:1@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+		WorkDir: "/workspace/app",
 		Limits:  Limits{Memory: 3 << 29, MilliCPUs: 1500, PIDs: 500},
 	}
 	positions := got.Positions
@@ -70,7 +72,7 @@ limits: {memory: 1.5g, cpus: 1.5, pids: 500}
 	}
 	for path, want := range map[string]Position{
 		"name": at(2, 7), "command": at(5, 10), "command[1]": at(5, 16), "env.RATE": at(9, 9),
-		"mounts[1]": at(20, 5), "mounts[3].target": at(22, 34), "limits.cpus": at(26, 30), "absent": {},
+		"mounts[1]": at(20, 5), "mounts[3].target": at(22, 34), "limits.cpus": at(27, 30), "absent": {},
 	} {
 		if positions[path] != want {
 			t.Errorf("position of %s is %v, want %v", path, positions[path], want)

@@ -34,6 +34,7 @@ func agentSchema() schema[Agent] {
 			{"tools", func(d *decoder, at item, a *Agent) { a.Tools = d.tools(at) }},
 			{"runtime", func(d *decoder, at item, a *Agent) { a.Runtime = d.runtime(at) }},
 			{"image", func(d *decoder, at item, a *Agent) { readValue(d, at, ParseImage, &a.Image) }},
+			{"workdir", func(d *decoder, at item, a *Agent) { readValue(d, at, ParseWorkDir, &a.WorkDir) }},
 			{"limits", func(d *decoder, at item, a *Agent) { readMapping(d, limitsSchema(), at, &a.Limits) }},
 			{"network", func(d *decoder, at item, a *Agent) { a.Network = d.network(at, networkSchema()) }},
 			{"grants", func(d *decoder, at item, a *Agent) { a.Grants = d.grants(at) }},

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -130,6 +131,19 @@ func ParseImage(text string) (string, error) {
 		return "", badValue(hint, "%s is not the name of an image", shorten(text))
 	}
 	return text, nil
+}
+
+// ParseWorkDir accepts a directory in the sandbox, and returns it clean.
+func ParseWorkDir(text string) (string, error) {
+	switch {
+	case len(text) > maxPath:
+		return "", badValue("", "the directory is longer than %d bytes", maxPath)
+	case strings.ContainsFunc(text, unicode.IsControl):
+		return "", badValue("", "the directory %s contains a control character", shorten(text))
+	case !strings.HasPrefix(text, "/"):
+		return "", badValue("write "+shorten(path.Join("/workspace", text)), "the directory %s is not an absolute path", shorten(text))
+	}
+	return path.Clean(text), nil
 }
 
 // ParseStopWindow reads the time in which a second Ctrl+C stops a run, such as

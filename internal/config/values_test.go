@@ -162,6 +162,19 @@ func TestParseImage(t *testing.T) {
 	}
 }
 
+func TestParseWorkDir(t *testing.T) {
+	for text, want := range map[string]string{"/": "/", "/workspace/a/": "/workspace/a", "/a/../b": "/b"} {
+		if got, err := ParseWorkDir(text); err != nil || got != want {
+			t.Errorf("ParseWorkDir(%q) = %q, %v", text, got, err)
+		}
+	}
+	for text, hint := range map[string]string{"": "/workspace", "src": `"/workspace/src"`, "/a\x1b": "control", "/" + strings.Repeat("x", 5000): "longer"} {
+		if got, err := ParseWorkDir(text); err == nil || !strings.Contains(err.Error(), hint) {
+			t.Errorf("ParseWorkDir(%q) = %q, %v", text, got, err)
+		}
+	}
+}
+
 func TestResolvePath(t *testing.T) {
 	for path, want := range map[string]string{
 		"a": "/base/a", "../a": "/a", ".": "/base", "~/a": "/home/x/a", "/a/../b": "/b", "~": "/base/~", "./~/a": "/base/~/a",

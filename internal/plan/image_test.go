@@ -64,6 +64,13 @@ func TestImageTakesThePlaceOfTheHost(t *testing.T) {
 	if diff := cmp.Diff([]string{"debian", "sha256:ab", "node", "/srv"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	agent.WorkDir = "/mine"
+	if p, _, err := Make(Asked{}, agent, config.DefaultGlobal(), facts); err != nil || p.WorkDir != "/mine" {
+		t.Errorf("the directory of agent.yaml: %q, %v", p.WorkDir, err)
+	}
+	if p, _, err := Make(Asked{WorkDir: "/typed"}, agent, config.DefaultGlobal(), facts); err != nil || p.WorkDir != "/typed" {
+		t.Errorf("the directory that was typed: %q, %v", p.WorkDir, err)
+	}
 	if len(p.Tools) > 0 {
 		t.Errorf("tools of the host in an image: %v", p.Tools)
 	}

@@ -19,6 +19,7 @@ type Asked struct {
 	Name        string
 	Runtime     string
 	Image       string
+	WorkDir     string // inside
 	Command     []string
 	Interactive *bool // forwards stdin
 	TTY         *bool
@@ -134,7 +135,7 @@ func Make(asked Asked, agent *config.Agent, global *config.Global, facts Facts) 
 		ImageDigest: image.Digest,
 		ImageUser:   image.User,
 		Command:     command,
-		WorkDir:     cmp.Or(image.WorkDir, workspaceDir),
+		WorkDir:     cmp.Or(asked.WorkDir, agent.WorkDir, image.WorkDir, workspaceDir),
 		Interactive: interactive,
 		TTY:         tty,
 		Smallest:    tty && global.Terminal.Smallest,
