@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"moat/internal/image"
 	"moat/internal/plan"
 )
 
@@ -15,11 +16,11 @@ func (app *App) fetchImage(ctx context.Context, s *attachment, f plan.Fetch) (*p
 	defer cancel()
 	bar := &progress{app: app, what: "image " + plain(f.Ref)}
 	f.Report = bar.report
-	var image *plan.Image
+	var got *plan.Image
 	var err error
 	done := make(chan struct{})
 	go func() {
-		image, err = app.FetchImage(ctx, f)
+		got, err = app.FetchImage(ctx, f)
 		close(done)
 	}()
 	for {
@@ -32,11 +33,20 @@ func (app *App) fetchImage(ctx context.Context, s *attachment, f plan.Fetch) (*p
 		case <-done:
 			bar.end()
 			if err != nil {
-				return nil, &exitError{code: codeNotStarted, err: fmt.Errorf("get image %s: %w", f.Ref, err)}
+				return nil, imageError(f.Ref, err)
 			}
-			return image, nil
+			return got, nil
 		}
 	}
+}
+
+// imageError says what to do where the person can do something.
+func imageError(ref string, err error) error {
+	hint := ""
+	if errors.Is(err, image.ErrDenied) {
+		hint = "if it is there: \"docker login\" (or \"podman login\") to its registry; moat uses what that stores"
+	}
+	return &exitError{code: codeNotStarted, err: fmt.Errorf("get image %s: %w", ref, err), hint: hint}
 }
 
 // imageRunsNothing says what to write where neither the person nor the image has a command.

@@ -6,9 +6,13 @@ import (
 	"sync"
 )
 
-// ErrHostile is returned for an image that no honest builder makes, or one that is larger than moat unpacks. The text says what
-// is wrong with it.
-var ErrHostile = errors.New("the image was refused")
+var (
+	// ErrHostile is returned for an image that no honest builder makes, or one that is larger than moat unpacks. The text says what
+	// is wrong with it.
+	ErrHostile = errors.New("the image was refused")
+	// ErrDenied is returned when the registry wants credentials, or others. Many say so of images that do not exist as well.
+	ErrDenied = errors.New("the registry gives it to nobody without the right to it")
+)
 
 func hostile(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrHostile, fmt.Errorf(format, args...))

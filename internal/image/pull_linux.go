@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path"
 	"runtime"
@@ -15,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
@@ -95,12 +97,16 @@ func (p *puller) pull(ctx context.Context) (*Image, error) {
 	if keychain == nil {
 		keychain = authn.DefaultKeychain
 	}
-	transport, err := newTransport(p.ref.Context().Registry, p.options.CAFiles)
+	way, err := newTransport(p.ref.Context().Registry, p.options.CAFiles)
 	if err != nil {
 		return nil, err
 	}
-	described, err := remote.Get(p.ref, remote.WithContext(ctx), remote.WithTransport(transport),
+	described, err := remote.Get(p.ref, remote.WithContext(ctx), remote.WithTransport(way),
 		remote.WithAuthFromKeychain(keychain), remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}), remote.WithUserAgent("moat"))
+	var answer *transport.Error
+	if errors.As(err, &answer) && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden) {
+		return nil, fmt.Errorf("%w: %w", ErrDenied, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -372,8 +372,8 @@ func TestFetchWithCredentials(t *testing.T) {
 			next.ServeHTTP(w, r)
 		}
 	})
-	if _, err := l.Fetch(t.Context(), ref, Options{}); err == nil {
-		t.Fatal("it was got without credentials")
+	if _, err := l.Fetch(t.Context(), ref, Options{}); !errors.Is(err, ErrDenied) {
+		t.Fatalf("without credentials: %v", err)
 	}
 	config := fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, l.host, base64.StdEncoding.EncodeToString([]byte("me:secret")))
 	if err := os.WriteFile(filepath.Join(os.Getenv("DOCKER_CONFIG"), "config.json"), []byte(config), 0o600); err != nil {
