@@ -68,7 +68,7 @@ func (app *App) audit(c *cobra.Command, o auditOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	v := &verifier{home: home, machine: ledger.OpenMachine(home.Path())}
+	v := &verifier{home: home, machine: ledger.OpenMachine(home.Path()), all: o.all}
 	if v.keys, err = v.machine.Keys(); err != nil {
 		return err
 	}
@@ -103,6 +103,7 @@ type verifier struct {
 	home    *run.Home
 	machine *ledger.Machine
 	keys    ledger.Keys
+	all     bool // every run is looked at
 	history *ledger.History
 }
 
@@ -204,16 +205,35 @@ func (v *verifier) once(id string) (report *audited, held bool, err error) {
 		problems = append(problems, ledger.Problem{What: err.Error()})
 	}
 	state := stateOf(dir)
+	if v.older(root, id) {
+		r := &ledger.Report{Remarks: []string{"it was made before moat kept audit records"}, Problems: problems}
+		return &audited{Report: r, id: id, name: v.name(id), state: state.State}, held, nil
+	}
 	r, err := ledger.VerifyRun(ledger.Subject{Dir: root, Run: id, Keys: v.keys, Claims: claims, Known: v.history.Known(id), Held: held, State: state})
 	if err != nil {
 		return nil, held, err
 	}
 	r.Problems = append(problems, r.Problems...)
-	a := &audited{Report: r, id: id, state: state.State}
-	if entry, err := v.home.Get(id); err == nil {
-		a.name = entry.Record.Name
+	return &audited{Report: r, id: id, name: v.name(id), state: state.State}, held, nil
+}
+
+// name is the run's, if anybody knows.
+func (v *verifier) name(id string) string {
+	entry, err := v.home.Get(id)
+	if err != nil {
+		return ""
 	}
-	return a, held, nil
+	return entry.Record.Name
+}
+
+// older reports whether a run without an audit record is older than the first record of this machine. As nothing vouches for
+// when it was made, only --all lets it pass.
+func (v *verifier) older(root *os.Root, id string) bool {
+	if !v.all || ledger.Exists(root) || v.history.Knows(id) {
+		return false
+	}
+	entry, err := v.home.Get(id)
+	return err == nil && (v.history.Entries == 0 || entry.Record.CreatedAt.Before(v.history.First))
 }
 
 // anchor is what a run's record says about the machine's.

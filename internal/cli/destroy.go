@@ -86,10 +86,15 @@ func (app *App) remove(ctx context.Context, home *run.Home, id string) error {
 	if err := app.waitReleased(ctx, home, id); err != nil {
 		return err
 	}
-	if err := app.enterDestroyed(ctx, home, id); err != nil {
+	// It is entered before, so that no kill can leave a run that is missed. A full disk must not keep anybody from making room.
+	first := app.enterDestroyed(ctx, home, id)
+	if err := home.Destroy(id); err != nil || first == nil {
 		return err
 	}
-	return home.Destroy(id)
+	if err := app.enterDestroyed(ctx, home, id); err != nil {
+		app.say("%s was removed, which could not be entered in the audit record of the machine: %v", id, err)
+	}
+	return nil
 }
 
 // enterDestroyed enters in the record of the machine that a person removes a run, if that record knows of any.
