@@ -127,9 +127,8 @@ func TestVerifiersOfALiveRun(t *testing.T) {
 	done := make(chan struct{})
 	var verifiers sync.WaitGroup
 	for range 2 {
+		v := &rig{t: t, home: r.home, id: r.id, dir: r.dir, machine: r.machine, state: r.state, held: true}
 		verifiers.Go(func() {
-			v := *r
-			v.held = true
 			for {
 				select {
 				case <-done:
