@@ -217,7 +217,7 @@ func (a *auditor) loop(ctx context.Context) error {
 	group.Go(func() { a.unlock(ctx) })
 	group.Go(func() { a.watchOutput(ctx) })
 	for {
-		wait := signEvery
+		wait := signEvery - signAtMost // what came during the pause is that much older
 		hurry := false
 		select {
 		case <-a.news:
