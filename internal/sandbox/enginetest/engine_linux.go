@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -41,6 +42,7 @@ type Engine struct {
 	args   []string
 	cmd    *exec.Cmd
 	ended  chan struct{} // closed when cmd has been waited for
+	watch  *exec.Cmd     // ends the engine if the test's process dies
 	client *http.Client
 }
 
@@ -85,7 +87,33 @@ func (e *Engine) Begin() error {
 		_ = cmd.Wait() // how it ended is in its log
 		close(ended)
 	}(e.cmd)
+	if err := e.startWatch(); err != nil {
+		return errors.Join(err, e.cmd.Process.Kill())
+	}
 	return e.awaitAnswer()
+}
+
+// startWatch starts a process that ends the engine when this one dies, a time-out of the tests for one: the end of its standard
+// input tells.
+func (e *Engine) startWatch() error {
+	e.watch = exec.Command("sh", "-c", `read _; kill -TERM "$0"`, strconv.Itoa(e.cmd.Process.Pid))
+	e.watch.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if _, err := e.watch.StdinPipe(); err != nil {
+		return err
+	}
+	if err := e.watch.Start(); err != nil {
+		return fmt.Errorf("watch over dockerd: %w", err)
+	}
+	return nil
+}
+
+// stopWatch ends that process first, so that it never signals another one.
+func (e *Engine) stopWatch() error {
+	if err := e.watch.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	_ = e.watch.Wait() // it was killed
+	return nil
 }
 
 // awaitAnswer waits until the engine answers. It has no other way to say so without systemd.
@@ -120,6 +148,9 @@ func (e *Engine) Stop() error { return e.end(syscall.SIGTERM) }
 func (e *Engine) Kill() error { return errors.Join(e.end(syscall.SIGKILL), e.killContainerd()) }
 
 func (e *Engine) end(sig syscall.Signal) error {
+	if err := e.stopWatch(); err != nil {
+		return err
+	}
 	if err := e.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
