@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -75,7 +76,7 @@ func imageAccount(root fs.FS, wish string) (account, error) {
 		return a, nil
 	}
 	for _, g := range groups {
-		if len(g) < 4 || !known || !contains(strings.Split(g[3], ","), a.name) {
+		if len(g) < 4 || !known || !slices.Contains(strings.Split(g[3], ","), a.name) {
 			continue
 		}
 		if gid, err := strconv.Atoi(g[2]); err == nil {
@@ -98,15 +99,6 @@ func groupID(groups [][]string, name string) (int, error) {
 		return 0, fmt.Errorf("the image wants to run as group %q, which its /etc/group does not know", name)
 	}
 	return gid, nil
-}
-
-func contains(list []string, s string) bool {
-	for _, l := range list {
-		if l == s {
-			return true
-		}
-	}
-	return false
 }
 
 // maxAccounts bounds what is read of an image's lists, in bytes.
@@ -132,9 +124,11 @@ func entries(root fs.FS, name string) [][]string {
 	return out
 }
 
-// Where programs look for what they trust: Debian and its relatives, Red Hat's, SUSE's and Alpine's. The first is made in
-// any case; it is what the environment of commands names.
-var trustPlaces = [...]string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"}
+// trustPlaces are where programs look for what they trust: Debian and its relatives, Red Hat's, SUSE's and Alpine's. The first
+// is made in any case; it is what the environment of commands names.
+func trustPlaces() []string {
+	return []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"}
+}
 
 // writeEtc puts the sandbox's own files into the image's /etc: names for those who run, and what to trust.
 func (a *Arrival) writeEtc(user account) error {
@@ -149,7 +143,7 @@ func (a *Arrival) writeEtc(user account) error {
 	if len(a.Roots) == 0 {
 		return nil
 	}
-	for i, path := range trustPlaces {
+	for i, path := range trustPlaces() {
 		if _, err := os.Stat(path); err != nil && i > 0 {
 			continue
 		}
