@@ -116,11 +116,21 @@ func known(s string) *string {
 	return &s
 }
 
-// examine tries every runtime.
+// examine tries every runtime, the one that is used by default first.
 func (app *App) examine(ctx context.Context) []runtimeDiagnosis {
 	runtimes := app.Runtimes()
 	out := []runtimeDiagnosis{}
-	for _, name := range slices.Sorted(maps.Keys(runtimes)) {
+	names := slices.Sorted(maps.Keys(runtimes))
+	slices.SortStableFunc(names, func(a, b string) int {
+		if a == app.DefaultRuntime {
+			return -1
+		}
+		if b == app.DefaultRuntime {
+			return 1
+		}
+		return 0
+	})
+	for _, name := range names {
 		r := runtimeDiagnosis{Name: name, Default: name == app.DefaultRuntime}
 		err := runtimes[name].Check(ctx)
 		var unavailable *sandbox.Unavailable
