@@ -40,33 +40,33 @@ func TestRefs(t *testing.T) {
 }
 
 func TestParseKey(t *testing.T) {
-	_, raw, err := ed25519.GenerateKey(rand.Reader)
+	locked, err := os.ReadFile("testdata/locked") // its passphrase is "open"; making one takes long
 	if err != nil {
 		t.Fatal(err)
 	}
-	signer, err := ssh.NewSignerFromKey(raw)
+	line, err := os.ReadFile("testdata/locked.pub")
 	if err != nil {
 		t.Fatal(err)
 	}
-	locked, err := ssh.MarshalPrivateKeyWithPassphrase(raw, "", []byte("open"))
+	want, _, _, _, err := ssh.ParseAuthorizedKey(line)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := ParseKey(pem.EncodeToMemory(locked), nil); !errors.Is(err, ErrPassphrase) {
+	if _, _, err := ParseKey(locked, nil); !errors.Is(err, ErrPassphrase) {
 		t.Errorf("locked: %v", err)
 	}
-	if _, _, err := ParseKey(pem.EncodeToMemory(locked), []byte("wrong")); !errors.Is(err, ErrPassphrase) {
+	if _, _, err := ParseKey(locked, []byte("wrong")); !errors.Is(err, ErrPassphrase) {
 		t.Errorf("wrong passphrase: %v", err)
 	}
-	private, public, err := ParseKey(pem.EncodeToMemory(locked), []byte("open"))
-	if err != nil || Authorized(public) != Authorized(signer.PublicKey()) {
+	private, public, err := ParseKey(locked, []byte("open"))
+	if err != nil || Authorized(public) != Authorized(want) {
 		t.Fatalf("%v, %v", public, err)
 	}
 	if again, err := ssh.ParsePrivateKey([]byte(private.Expose())); err != nil || Authorized(again.PublicKey()) != Authorized(public) {
 		t.Errorf("what is stored: %v", err)
 	}
-	private, public, err = ParseKey([]byte(Authorized(signer.PublicKey())+" me@here\n"), nil)
-	if err != nil || !private.IsZero() || Authorized(public) != Authorized(signer.PublicKey()) {
+	private, public, err = ParseKey([]byte(Authorized(want)+" me@here\n"), nil)
+	if err != nil || !private.IsZero() || Authorized(public) != Authorized(want) {
 		t.Errorf("public: %v", err)
 	}
 	for _, text := range []string{"", "hidden", "-----BEGIN OPENSSH PRIVATE KEY-----\naGlkZGVu\n-----END OPENSSH PRIVATE KEY-----\n"} {

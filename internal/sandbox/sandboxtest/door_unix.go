@@ -10,23 +10,27 @@ import (
 	"time"
 
 	"moat/internal/line"
+	"moat/internal/sandbox"
 )
 
 // testDoor lets a supervisor take the door's sockets, and nobody else: with one there each connection arrives at it, and
 // without one it is refused at once.
 func (s *suite) testDoor(t *testing.T) {
 	spec := s.newSpec(t)
-	spec.Network = true
+	spec.Network, spec.SSHAgent = true, true
 	s.mustStart(t, spec)
 	b := s.dial(t, spec)
 	door := b.door(t) // comes before anything else
 	b.spawn(t, line.Spawn{Process: line.Main, Args: []string{"/workspace/probe", "wait"}})
-	for _, name := range []string{"tcp4", "tcp6", "dns4", "dns6", "proxy"} {
+	for _, name := range []string{"tcp4", "tcp6", "dns4", "dns6", "proxy", "agent"} {
 		if door[name] == nil {
 			t.Fatalf("there is no %s among the door's sockets", name)
 		}
 	}
 	b.wantThrough(t, door["tcp4"])
+	if out, code := b.run(t, "test", "-S", sandbox.AgentSocket(spec.User), "-a", "-w", sandbox.AgentSocket(spec.User)); code != 0 {
+		t.Errorf("the socket of the ssh agent is not there: %s", out)
+	}
 	// The supervisor dies: its descriptors go away with it.
 	for _, l := range door {
 		check(t, l.Close())
