@@ -61,10 +61,25 @@ func serveContainer(ctx context.Context, path string) error {
 	if err == nil {
 		err = a.Enter()
 	}
+	if err == nil {
+		err = addAgent(&cfg, a.SSHAgent)
+	}
 	if err = errors.Join(err, a.Answer(err)); err != nil {
 		return err
 	}
 	return guest.Serve(ctx, cfg)
+}
+
+// addAgent opens the socket of the ssh agent, if it is wanted, as the user that commands run as.
+func addAgent(cfg *guest.Config, wanted bool) error {
+	if !wanted || len(cfg.Door) == 0 {
+		return nil
+	}
+	agent, err := guest.OpenAgent(sandbox.AgentSocket)
+	if err == nil {
+		cfg.Door = append(cfg.Door, agent)
+	}
+	return err
 }
 
 // serveNative is the guest in a sandbox that moat itself makes.
@@ -112,14 +127,8 @@ func enter() (guest.Config, error) {
 	for i, fd := range boot.Kept {
 		cfg.Door = append(cfg.Door, os.NewFile(uintptr(fd), guest.DoorNames()[i]))
 	}
-	if boot.Spec.SSHAgent && len(cfg.Door) > 0 {
-		agent, err := guest.OpenAgent(sandbox.AgentSocket(boot.Spec.User))
-		if err != nil {
-			return guest.Config{}, err
-		}
-		cfg.Door = append(cfg.Door, agent)
-	}
-	return cfg, nil
+	err = addAgent(&cfg, boot.Spec.SSHAgent)
+	return cfg, err
 }
 
 // openDoor opens the door while the wall is built, and puts its sockets where the second image finds them.

@@ -134,7 +134,7 @@ func TestSSH(t *testing.T) {
 			{"ssh-add -D 2>&1", "Failed to remove all identities"},
 			{"ssh-keygen -q -N '' -f /tmp/k$$ && ssh-add /tmp/k$$ 2>&1", "agent refused operation"},
 			{"ssh-add -L | head -n 1 > /tmp/p.pub; echo x | ssh-keygen -Y sign -n file -f /tmp/p.pub 2>&1", "agent refused operation"},
-			{`echo "$SSH_AUTH_SOCK"`, "/moat-ssh-agent\n"},
+			{`echo "$SSH_AUTH_SOCK"`, "/tmp/.moat-ssh-agent\n"},
 		} {
 			if out, _ := l.inside(c.script); !strings.Contains(out, c.want) {
 				t.Errorf("%s: %q, want %q", c.script, out, c.want)

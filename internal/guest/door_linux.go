@@ -61,8 +61,14 @@ func OpenDoor() ([]*os.File, error) {
 	return sockets, nil
 }
 
-// OpenAgent opens the socket of the ssh agent at a path inside, for the user that the sandbox has. The caller closes it.
+// OpenAgent opens the socket of the ssh agent at a path inside, in the place of one that another run has left there. It must be
+// called before the first command is started. The caller closes the file.
 func OpenAgent(path string) (*os.File, error) {
+	if fi, err := os.Lstat(path); err == nil && fi.Mode().Type() == os.ModeSocket {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("replace the socket of the ssh agent: %w", err)
+		}
+	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("open the socket of the ssh agent: %w", err)

@@ -97,8 +97,8 @@ type Spec struct {
 	Forbidden []string
 }
 
-// AgentSocket is where a sandbox's ssh agent is, inside.
-func AgentSocket(u User) string { return fmt.Sprintf("/run/user/%d/moat-ssh-agent", u.UID) }
+// AgentSocket is where a sandbox's ssh agent is, inside: in the one directory that every sandbox has and every user may write to.
+const AgentSocket = "/tmp/.moat-ssh-agent"
 
 // WorkspaceDir is where the workspace appears inside.
 const WorkspaceDir = "/workspace"

@@ -65,7 +65,7 @@ func (s *supervisor) openNetwork(ctx context.Context) (*network, error) {
 		return nil, err
 	}
 	if wantsAgent(rec.Plan) {
-		n.agentSocket = sandbox.AgentSocket(rec.Plan.User)
+		n.agentSocket = sandbox.AgentSocket
 	}
 	if err := s.writeKnownHosts(sshHosts(n.grants)); err != nil {
 		return nil, err

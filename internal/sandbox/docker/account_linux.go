@@ -140,6 +140,16 @@ func (a *Arrival) writeEtc(user account) error {
 	if err := addAccount("/etc/group", user.gid, func(name string) string { return fmt.Sprintf("%s:x:%d:", name, user.gid) }, user.name); err != nil {
 		return err
 	}
+	if len(a.Known) > 0 {
+		const name = "/etc/ssh/ssh_known_hosts"
+		known, err := os.ReadFile(name)
+		if err == nil && len(known) > 0 {
+			known = append(known, '\n')
+		}
+		if err := put(name, append(known, a.Known...)); err != nil {
+			return err
+		}
+	}
 	if len(a.Roots) == 0 {
 		return nil
 	}

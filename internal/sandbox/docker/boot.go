@@ -12,6 +12,8 @@ type Boot struct {
 	Network   bool         `json:"network"`    // open the door
 	Roots     []byte       `json:"roots"`      // what the sandbox trusts; empty: what the image does
 	Root      []byte       `json:"root"`       // the run's own root alone
+	SSHAgent  bool         `json:"ssh_agent"`  // open the socket of the ssh agent
+	Known     []byte       `json:"known"`      // lines for ssh about keys of hosts
 }
 
 // bootReady is the guest's answer when it can be dialled. Any other line says what went wrong.

@@ -20,7 +20,7 @@ import (
 
 // newBoot collects what the guest must know of spec. Who commands run as is decided when the engine has said what it is.
 func newBoot(ctx context.Context, spec sandbox.Spec) (Boot, error) {
-	b := Boot{Secret: spec.Secret, ID: spec.ID, Network: spec.Network}
+	b := Boot{Secret: spec.Secret, ID: spec.ID, Network: spec.Network, SSHAgent: spec.SSHAgent}
 	if spec.TrustFile == "" {
 		return b, nil
 	}
@@ -35,6 +35,11 @@ func newBoot(ctx context.Context, spec sandbox.Spec) (Boot, error) {
 	}
 	if b.Root, err = os.ReadFile(filepath.Join(filepath.Dir(spec.TrustFile), "root.pem")); err != nil {
 		return b, fmt.Errorf("roots to trust: %w", err)
+	}
+	if spec.KnownHostsFile != "" {
+		if b.Known, err = os.ReadFile(spec.KnownHostsFile); err != nil {
+			return b, fmt.Errorf("hosts that ssh knows: %w", err)
+		}
 	}
 	return b, nil
 }

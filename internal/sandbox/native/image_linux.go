@@ -102,6 +102,9 @@ func (b *Boot) trustInImage(t tree) error {
 	if err := addTrust(files, b.Spec.TrustFile, has); err != nil {
 		return err
 	}
+	if err := addKnownHosts(files, b.Spec.KnownHostsFile); err != nil {
+		return err
+	}
 	return t.replaceAll(files)
 }
 
