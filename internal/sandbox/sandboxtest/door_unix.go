@@ -28,7 +28,7 @@ func (s *suite) testDoor(t *testing.T) {
 		}
 	}
 	b.wantThrough(t, door["tcp4"])
-	if out, code := b.run(t, "test", "-S", sandbox.AgentSocket, "-a", "-w", sandbox.AgentSocket); code != 0 {
+	if out, code := b.run(t, "bash", "-c", "test -S $0 -a -w $0", sandbox.AgentSocket); code != 0 {
 		t.Errorf("the socket of the ssh agent is not there: %s", out)
 	}
 	// The supervisor dies: its descriptors go away with it.
