@@ -92,7 +92,7 @@ func (c *checker) verify(in io.ReaderAt) error {
 		case errors.Is(err, io.EOF):
 			more = false
 		case errors.Is(err, audit.ErrTorn):
-			c.endsTorn(at)
+			c.endsTorn(at, s.read)
 			more = false
 		case errors.Is(err, audit.ErrFrame):
 			c.problem(c.Entries+1, "", "it was changed: the bytes from %d on are no entry", at)
@@ -112,14 +112,22 @@ func (c *checker) verify(in io.ReaderAt) error {
 	return nil
 }
 
-// endsTorn judges an end within a frame.
-func (c *checker) endsTorn(at int64) {
+// pageSize is where SIGKILL can tear a write to a file: between pages (Linux, generic_perform_write). Larger pages are
+// multiples of it.
+const pageSize = 4096
+
+// endsTorn judges an end within the frame that begins at the byte at. The machine's record has many writers: what one that
+// was killed has left there is cut off by the next, whenever that comes.
+func (c *checker) endsTorn(at, end int64) {
 	c.torn = true
-	if c.settle {
+	switch {
+	case c.settle && c.run == "" && end%pageSize == 0:
+		c.Gaps = append(c.Gaps, Problem{c.Entries + 1, "", "its writer was killed while it wrote this entry"})
+	case c.settle:
 		c.problem(c.Entries+1, "", "it was cut off: it ends within an entry, at byte %d", at)
-		return
+	default:
+		c.remark("the record ends within an entry, which was being written")
 	}
-	c.remark("the record ends within an entry, which was being written")
 }
 
 // entry checks an entry's encoding and place; false if nothing behind it can be judged.
