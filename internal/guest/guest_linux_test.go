@@ -240,8 +240,8 @@ func TestReleaseOfARunningProcess(t *testing.T) {
 		}
 	}
 	start(sh(1, "sleep 1000"))
-	start(sh(2, "while :; do echo noise; sleep 0.01; done")) // without a trap: dash can miss a signal while it starts a command
-	h.until(2, newRecord(), "noise")
+	start(sh(2, "trap 'exit 0' HUP; while :; do echo noise; sleep 0.01; done"))
+	h.until(2, newRecord(), "noise") // the trap is set
 	start(sh(3, "trap '' HUP; yes"))
 	for { // until that trap is set too
 		if o, ok := h.next().(line.Output); ok && o.Process == 3 {

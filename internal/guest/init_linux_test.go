@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -47,6 +48,7 @@ func TestMain(m *testing.M) {
 	case asAttacker:
 		beAttacker()
 	default:
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) // nohup must not reach commands either
 		os.Exit(m.Run())
 	}
 }
