@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,28 +48,30 @@ func TestDevice(t *testing.T) {
 }
 
 func TestDeviceEnds(t *testing.T) {
-	answer := ""
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, answer) }))
+	var answer atomic.Value // a request that was given up may still be being answered
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, answer.Load()) }))
 	defer s.Close()
 	e := Endpoint{DeviceURL: s.URL, TokenURL: s.URL, Client: "app"}
 	d := Device{interval: time.Millisecond, expires: time.Now().Add(time.Minute), code: secret.New("dev")}
-	for answer = range map[string]bool{`{"error":"access_denied"}`: true, "[]": true, `{}`: true, "hidden": true} {
+	for _, bad := range []string{`{"error":"access_denied"}`, "[]", `{}`, "hidden"} {
+		answer.Store(bad)
 		if _, err := e.Await(t.Context(), s.Client(), d); err == nil || strings.Contains(err.Error(), "hidden") {
-			t.Errorf("%s: %v", answer, err)
+			t.Errorf("%s: %v", bad, err)
 		}
 	}
-	answer = `{"error":"expired_token"}`
+	answer.Store(`{"error":"expired_token"}`)
 	if _, err := e.Await(t.Context(), s.Client(), d); !errors.Is(err, ErrTooLate) {
 		t.Errorf("expired: %v", err)
 	}
-	answer = `{"error":"authorization_pending"}`
+	answer.Store(`{"error":"authorization_pending"}`)
 	d.expires = time.Now().Add(20 * time.Millisecond)
 	if _, err := e.Await(t.Context(), s.Client(), d); !errors.Is(err, ErrTooLate) {
 		t.Errorf("too late: %v", err)
 	}
-	for _, answer = range []string{`{}`, `{"device_code":"d","user_code":"A B\u001b[2J","verification_uri":"https://x.test"}`, `{"device_code":"d","user_code":"ABCD","verification_uri":"http://x.test"}`} {
+	for _, bad := range []string{`{}`, `{"device_code":"d","user_code":"A B\u001b[2J","verification_uri":"https://x.test"}`, `{"device_code":"d","user_code":"ABCD","verification_uri":"http://x.test"}`} {
+		answer.Store(bad)
 		if d, err := e.Device(t.Context(), s.Client(), nil, time.Now()); err == nil {
-			t.Errorf("%s: %+v", answer, d)
+			t.Errorf("%s: %+v", bad, d)
 		}
 	}
 }
