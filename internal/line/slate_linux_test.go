@@ -21,7 +21,7 @@ func rawTerminal(t *testing.T) (master int, slave *os.File) {
 	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
 		t.Fatal(err)
 	}
-	fd, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(master), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY)
+	fd, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(master), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
 	if errno != 0 {
 		t.Fatal(errno)
 	}
@@ -80,7 +80,11 @@ func TestSlate(t *testing.T) {
 	}
 	left(100, "")
 	all := strings.Repeat("0123456789", 5000)
-	go slave.WriteString(all) // as much as a terminal does not take at once
+	written := make(chan struct{})
+	go func() {
+		slave.WriteString(all) // as much as a terminal does not take at once
+		close(written)
+	}()
 	var recorded strings.Builder
 	for recorded.Len() < len(all) {
 		awaitInput(t, master)
@@ -104,6 +108,7 @@ func TestSlate(t *testing.T) {
 	if recorded.String() != all {
 		t.Error("not what was written")
 	}
+	<-written // until then it keeps the terminal open
 	slave.Close()
 	if data, err := s.Read(master); !errors.Is(err, unix.EIO) {
 		t.Errorf("at the end: %q, %v", data, err)
