@@ -170,14 +170,22 @@ func (f *Folder) Record() Record {
 	return f.rec.copy()
 }
 
-// Do applies an event: the state moves on as the table says, started_at or ended_at is set to now where that
-// belongs to the new state, change (which may be nil) adds what else is known, and the record is saved. Of a run
-// that is lost, now is the time of the last thing that it recorded.
-//
-// A *TransitionError, or a change that would make an impossible record, leaves all as it was. If only saving
-// failed the error is a *SaveError, the change stands in memory, and Save tries again.
+// Do applies an event and saves the record: it is Move, then Save. If only saving failed the error is a *SaveError,
+// the change stands in memory, and Save tries again.
 func (f *Folder) Do(on Event, now time.Time, change func(*Record)) error {
-	return f.update(func(rec *Record) error {
+	if err := f.Move(on, now, change); err != nil {
+		return err
+	}
+	return f.Save()
+}
+
+// Move applies an event in memory: the state moves on as the table says, started_at or ended_at is set to now where
+// that belongs to the new state, and change (which may be nil) adds what else is known. Of a run that is lost, now is
+// the time of the last thing that it recorded. The caller calls Save.
+//
+// A *TransitionError, or a change that would make an impossible record, leaves all as it was.
+func (f *Folder) Move(on Event, now time.Time, change func(*Record)) error {
+	return f.memorize(func(rec *Record) error {
 		next, err := Next(rec.State, on)
 		if err != nil {
 			return err
@@ -196,7 +204,10 @@ func (f *Folder) Do(on Event, now time.Time, change func(*Record)) error {
 
 // Update changes what does not belong to an event, under Do's rules.
 func (f *Folder) Update(change func(*Record)) error {
-	return f.update(func(rec *Record) error { return apply(rec, change) })
+	if err := f.memorize(func(rec *Record) error { return apply(rec, change) }); err != nil {
+		return err
+	}
+	return f.Save()
 }
 
 // apply lets change have the record, except for what is not its to change.
@@ -210,13 +221,6 @@ func apply(rec *Record, change func(*Record)) error {
 		return fmt.Errorf("change %s: version, id, name and state change by events only", was.ID)
 	}
 	return nil
-}
-
-func (f *Folder) update(change func(*Record) error) error {
-	if err := f.memorize(change); err != nil {
-		return err
-	}
-	return f.Save()
 }
 
 func (f *Folder) memorize(change func(*Record) error) error {

@@ -258,7 +258,20 @@ func (s *supervisor) takeOver(ctx context.Context) (up bool, err error) {
 		s.link.drop()
 		return false, ctx.Err()
 	}
-	return true, s.note(s.Folder.Do(run.EventUp, time.Now(), nil))
+	return true, s.running()
+}
+
+// running notes that the command runs. Who waits for the run is told before the disk is, if that can be: a stop may
+// come from that moment on, so it finds the run up.
+func (s *supervisor) running() error {
+	if err := s.Folder.Move(run.EventUp, time.Now(), nil); err != nil {
+		return err
+	}
+	s.audit.event("started", startedFields(s.report)...)
+	if s.Start != nil && s.Start.Watched {
+		s.announce(run.Running)
+	}
+	return s.note(s.Folder.Save())
 }
 
 // environment is the command's.
@@ -289,10 +302,7 @@ func (s *supervisor) spawn(ctx context.Context) error {
 		case line.Failed:
 			return &startError{code: m.Code, err: errors.New(m.Error)}
 		case line.Spawned:
-			if s.Start.Watched {
-				s.announce(run.Running) // what the disk is told is the same, a moment later
-			}
-			return s.note(s.Folder.Do(run.EventUp, time.Now(), nil))
+			return s.running()
 		}
 	}
 }

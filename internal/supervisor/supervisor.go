@@ -154,10 +154,7 @@ func (s *supervisor) live(ctx context.Context) error {
 	var err error
 	switch state := s.state(); {
 	case state == run.Created || state == run.Starting:
-		if err = s.start(ctx); err == nil && s.state() == run.Running {
-			s.tell(api.Ready{State: string(run.Running)})
-			s.audit.event("started", startedFields(s.report)...)
-		}
+		err = s.start(ctx)
 	case state.Final():
 		s.publish(s.recordedEnd())
 	default:
