@@ -9,10 +9,11 @@ import (
 	"os/signal"
 	"syscall"
 
+	"moat/internal/api"
 	"moat/internal/supervisor"
 )
 
-const verbSupervise = supervisor.VerbSupervise
+const verbGuard = supervisor.VerbGuard
 
 // detached prepares a process that no terminal has a say in: SIGTERM ends it in order, hang-ups and interrupts do not.
 func detached(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -20,16 +21,20 @@ func detached(ctx context.Context) (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(ctx, syscall.SIGTERM)
 }
 
-func runGuard(ctx context.Context) int {
+// runKeeper is one of those who keep a run: its first supervisor, a later one, or the guard.
+func runKeeper(ctx context.Context, args []string) int {
 	ctx, stop := detached(ctx)
 	defer stop()
-	return exit(supervisor.GuardMain(ctx, self(), version))
-}
-
-func runSupervisor(ctx context.Context, args []string) int {
-	ctx, stop := detached(ctx)
-	defer stop()
-	return exit(supervisor.SuperviseMain(ctx, args, version, os.LookupEnv))
+	m := supervisor.Main{Self: self(), Version: version, Env: os.LookupEnv}
+	verb, args := args[0], args[1:]
+	switch {
+	case verb == verbGuard:
+		return exit(m.Guard(ctx, args))
+	case len(args) == 3 && args[2] == api.First:
+		return exit(m.Launch(ctx, args))
+	default:
+		return exit(m.Supervise(ctx, args))
+	}
 }
 
 func exit(err error) int {

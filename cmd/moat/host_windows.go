@@ -6,13 +6,9 @@ import (
 	"os"
 )
 
-const verbSupervise = "supervise"
+const verbGuard = "guard"
 
-func runGuard(context.Context) int { return unsupported() }
-
-func runSupervisor(context.Context, []string) int { return unsupported() }
-
-func unsupported() int {
+func runKeeper(context.Context, []string) int {
 	fmt.Fprintln(os.Stderr, "moat: runs cannot be kept on Windows yet")
 	return 1
 }

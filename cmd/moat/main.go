@@ -5,8 +5,8 @@
 
 // Command moat runs commands in sealed sandboxes.
 //
-// main only decides which part of moat this process is: a client, or, when moat itself started it, a run's guard, its
-// supervisor, the guest in its sandbox, or the minder of a client's terminal. Everything else is in the packages that it calls.
+// main only decides which part of moat this process is: a client, or, when moat itself started it, a run's
+// supervisor, its guard, the guest in its sandbox, or the minder of a client's terminal. Everything else is in the packages that it calls.
 package main
 
 import (
@@ -29,10 +29,8 @@ func run(ctx context.Context, args []string) int {
 		switch args[0] {
 		case verbGuest:
 			return runGuest(ctx, args[1:])
-		case api.VerbGuard:
-			return runGuard(ctx)
-		case verbSupervise:
-			return runSupervisor(ctx, args[1:])
+		case api.VerbSupervise, verbGuard:
+			return runKeeper(ctx, args)
 		case cli.VerbMind:
 			return runMinder()
 		}

@@ -2,19 +2,19 @@ package api
 
 import "moat/internal/plan"
 
-// VerbGuard is the first argument with which the moat program becomes a run's guard. It reads a Launch from its
-// standard input and writes one Ready as a line of JSON to descriptor FDAnswer.
+// VerbSupervise is the first argument with which the moat program becomes the supervisor of a run, whose id and $MOAT_HOME
+// follow. With First behind them it is the run's first: it reads a Launch from its standard input and writes one Ready as a line
+// of JSON to descriptor FDAnswer.
 const (
-	VerbGuard = "guard"
-	FDAnswer  = 3
+	VerbSupervise = "supervise"
+	First         = "first"
+	FDAnswer      = 3
 )
 
-// Launch is what a client wants of a new guard: a run to create, or one to adopt.
+// Launch is what a client wants of a new supervisor: to create the run, or to adopt it because nobody looks after it.
 type Launch struct {
-	Home  string     `json:"home"`            // absolute path of $MOAT_HOME
-	Plan  *plan.Plan `json:"plan,omitempty"`  // of a run to create, with Start; or
-	Adopt string     `json:"adopt,omitempty"` // id of a run that nobody looks after
-	Start *Start     `json:"start,omitempty"`
+	Plan  *plan.Plan `json:"plan,omitempty"`  // of a run to create, with Start; nil: there is one to adopt
+	Start *Start     `json:"start,omitempty"` // nil without Plan
 }
 
 // Start is what a start needs that no file may hold.

@@ -65,8 +65,12 @@ func parts(t testing.TB, id string) map[string]int {
 	found := make(map[string]int)
 	all := processes(t)
 	for _, p := range all {
-		if p.is("supervise") && len(p.args) > 2 && p.args[2] == id {
-			found["supervisor"], found["guard"] = p.pid, p.parent
+		switch {
+		case len(p.args) < 3 || p.args[2] != id:
+		case p.is("supervise"):
+			found["supervisor"] = p.pid
+		case p.is("guard"):
+			found["guard"] = p.pid
 		}
 	}
 	for _, p := range all {

@@ -136,20 +136,24 @@ func becomeParent() error {
 	return nil
 }
 
-// settle waits for guards, the only processes that a moat client leaves behind, and returns the CPU time that they and
-// all below them used.
+// settle waits for supervisors and guards, the only processes that a moat client leaves behind, and returns the CPU time that
+// they and all below them used.
 func settle(t testing.TB) time.Duration {
 	t.Helper()
 	var used time.Duration
-	for _, p := range processes(t) {
-		if p.parent != os.Getpid() || len(p.args) > 0 && !p.is("guard") {
-			continue // dockerd
+	for found := true; found; { // a guard becomes this process's child when its supervisor has ended
+		found = false
+		for _, p := range processes(t) {
+			if p.parent != os.Getpid() || len(p.args) > 0 && !p.is("guard") && !p.is("supervise") {
+				continue // dockerd
+			}
+			var usage syscall.Rusage
+			if _, err := syscall.Wait4(p.pid, nil, 0, &usage); err != nil {
+				t.Fatalf("wait for %d: %v", p.pid, err)
+			}
+			used += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+			found = true
 		}
-		var usage syscall.Rusage
-		if _, err := syscall.Wait4(p.pid, nil, 0, &usage); err != nil {
-			t.Fatalf("wait for guard %d: %v", p.pid, err)
-		}
-		used += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 	}
 	return used
 }

@@ -34,7 +34,7 @@ type App struct {
 	Err     io.Writer
 	Env     func(string) (string, bool) // looks up an environment variable
 	Environ func() []string
-	Self    string // path of the moat program, to start guards with
+	Self    string // path of the moat program, to start supervisors with
 
 	// DefaultRuntime is used when nobody chose one; empty where there is none.
 	DefaultRuntime string

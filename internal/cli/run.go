@@ -102,17 +102,17 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 	if err != nil {
 		return err
 	}
+	home, err := app.openHome()
+	if err != nil {
+		return err
+	}
 	s := &attachment{app: app}
 	if !o.dryRun {
-		release, err := s.prepare()
+		release, err := s.prepare(home)
 		if err != nil {
 			return err
 		}
 		defer release()
-	}
-	home, err := app.openHome()
-	if err != nil {
-		return err
 	}
 	global, err := config.LoadGlobal(home.Path())
 	if err != nil {
@@ -178,7 +178,7 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 	}
 	s.home, s.window = home, window
 	s.manner = manner{forward: p.Stdin, allow: rights(global), keys: keys}
-	return app.launch(c.Context(), s, api.Launch{Home: home.Path(), Plan: &p, Start: start}, o.detach)
+	return app.launch(c.Context(), s, api.Launch{Plan: &p, Start: start}, o.detach)
 }
 
 // parse checks the flags.
@@ -294,17 +294,17 @@ func (app *App) hintShell(p plan.Plan) {
 	}
 }
 
-// prepare starts the run's guard, which takes as long as finding out what the run is to be, and takes the signals: from
+// prepare starts the run's supervisor, which takes as long as finding out what the run is to be, and takes the signals: from
 // here on to the end of the session none falls in between. The caller releases both.
-func (s *attachment) prepare() (release func(), err error) {
+func (s *attachment) prepare(home *run.Home) (release func(), err error) {
 	signals, giveBack := ownSignals()
-	if s.guard, err = s.app.prepareGuard(); err != nil {
+	if s.launcher, err = s.app.prepareLaunch(home, run.NewID()); err != nil {
 		giveBack()
 		return nil, &exitError{code: codeNotStarted, err: err}
 	}
 	s.signals = signals
 	return func() {
-		s.guard.close()
+		s.launcher.close()
 		giveBack()
 	}, nil
 }
@@ -336,7 +336,7 @@ func (app *App) begin(ctx context.Context, s *attachment, l api.Launch) (api.Rea
 	var err error
 	started := make(chan struct{})
 	go func() {
-		ready, err = s.guard.launch(ctx, l)
+		ready, err = s.launcher.launch(ctx, l)
 		close(started)
 	}()
 	var leave os.Signal

@@ -31,18 +31,18 @@ import (
 //
 // Signals belong to it while it lives, and to nobody else.
 type attachment struct {
-	app     *App
-	home    *run.Home
-	id      string
-	name    string
-	window  time.Duration          // for the second Ctrl+C
-	input   *input                 // nil: nothing is forwarded
-	output  func(api.Output) error // prints output; nil: stdout and stderr as the command wrote them
-	follows bool                   // it only reads the run's output: every signal just ends it
-	guard   *guard                 // to start the run with; nil: it is there
-	signals chan os.Signal         // of a caller that owned them before; nil: the attachment takes them
-	from    int64                  // next output byte wanted, or that comes after what the screen shows
-	client  *api.Client
+	app      *App
+	home     *run.Home
+	id       string
+	name     string
+	window   time.Duration          // for the second Ctrl+C
+	input    *input                 // nil: nothing is forwarded
+	output   func(api.Output) error // prints output; nil: stdout and stderr as the command wrote them
+	follows  bool                   // it only reads the run's output: every signal just ends it
+	launcher *launcher              // to start the run with; nil: it is there
+	signals  chan os.Signal         // of a caller that owned them before; nil: the attachment takes them
+	from     int64                  // next output byte wanted, or that comes after what the screen shows
+	client   *api.Client
 
 	manner   manner           // of attaching
 	screen   *screen          // the person's terminal, if it shows the run's

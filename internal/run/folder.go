@@ -25,10 +25,13 @@ type Folder struct {
 	rec Record
 }
 
-// Create makes a run: folder, lock (held), record (created) and name; an empty p.Name gets a made-up one. Others
+// Create is CreateAs with an id that nobody has had.
+func (h *Home) Create(p plan.Plan, now time.Time) (*Folder, error) { return h.CreateAs(NewID(), p, now) }
+
+// CreateAs makes the run id: folder, lock (held), record (created) and name; an empty p.Name gets a made-up one. Others
 // see all of it or nothing. On error nothing is left behind; a *NameError, *NameTakenError or *HomeError is for
 // the person to mend. The caller closes the Folder.
-func (h *Home) Create(p plan.Plan, now time.Time) (*Folder, error) {
+func (h *Home) CreateAs(id string, p plan.Plan, now time.Time) (*Folder, error) {
 	if p.Name != "" {
 		if err := CheckName(p.Name); err != nil {
 			return nil, err
@@ -37,7 +40,7 @@ func (h *Home) Create(p plan.Plan, now time.Time) (*Folder, error) {
 	if err := h.prepare(); err != nil {
 		return nil, err
 	}
-	f := &Folder{home: h, rec: Record{Version: Version, ID: NewID(), State: Created, Plan: p, CreatedAt: now.UTC()}}
+	f := &Folder{home: h, rec: Record{Version: Version, ID: id, State: Created, Plan: p, CreatedAt: now.UTC()}}
 	if err := f.create(); err != nil {
 		return nil, errors.Join(homeError(h.path, err), f.discard())
 	}

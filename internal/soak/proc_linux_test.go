@@ -93,9 +93,9 @@ func (w *world) procs() []proc {
 // roleOf tells a process by its arguments.
 func roleOf(args []string) (role, string) {
 	switch {
-	case len(args) == 2 && args[1] == "guard":
-		return roleGuard, ""
-	case len(args) == 4 && args[1] == "supervise":
+	case len(args) == 4 && args[1] == "guard":
+		return roleGuard, args[2]
+	case len(args) >= 4 && args[1] == "supervise":
 		return roleSupervisor, args[2]
 	case len(args) == 2 && args[1] == "guest":
 		return roleGuest, ""

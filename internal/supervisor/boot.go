@@ -21,17 +21,21 @@ import (
 	"moat/internal/sock"
 )
 
-// VerbSupervise is the first argument with which the moat program becomes a supervisor; the run's id and $MOAT_HOME follow.
-const VerbSupervise = "supervise"
-
 // maxRequest bounds a request, in bytes: command lines and environments are at most 2 MiB together (execve(2)).
 const maxRequest = 8 << 20
 
-// GuardMain is a guard's whole life: it makes or adopts the run and keeps a supervisor running for it. self is the
-// moat program. The caller has no other goroutines and no other children.
-func GuardMain(ctx context.Context, self, version string) error {
+// Main is what the processes that keep a run know of themselves.
+type Main struct {
+	Self    string                      // path of the moat program
+	Version string                      // of moat
+	Env     func(string) (string, bool) // finds environment variables
+}
+
+// Launch is the whole life of a run's first supervisor: it makes or adopts the run, starts its guard and supervises it. args
+// are what follows api.VerbSupervise. Nil means that the run is over, or that there was nothing to do.
+func (m Main) Launch(ctx context.Context, args []string) error {
 	answer := os.NewFile(api.FDAnswer, "answer")
-	c, err := prepare(self)
+	p, err := m.prepare(args)
 	if errors.Is(err, errNoRequest) {
 		return nil
 	}
@@ -39,20 +43,41 @@ func GuardMain(ctx context.Context, self, version string) error {
 		tell(answer, api.Ready{State: string(run.Failed), Error: err.Error(), Code: readyCode(err)})
 		return err
 	}
-	defer c.folder.Close()
-	g := c.guard
-	g.Answer = answer
-	g.Logger.Info("guard begins", "version", version, "pid", os.Getpid())
-	if err := g.Run(ctx); err != nil {
-		g.Logger.Error("guard ends", "error", err)
+	p.answer = answer
+	w := &watched{}
+	p.config.Guard = func() (err error) {
+		*w, err = m.startGuard(p)
 		return err
 	}
-	// What killed commands have left does not have to wait until somebody cleans.
-	if swept, err := c.home.Sweep(); err != nil || len(swept) > 0 {
-		g.Logger.Info("leftovers were removed", "runs", swept, "error", err)
+	if err := m.supervise(ctx, p.config, answer); err != nil {
+		return err
 	}
-	g.Logger.Info("guard ends: the run is over")
-	return nil
+	return w.over()
+}
+
+// Supervise is the whole life of a later supervisor; args are what follows api.VerbSupervise. Nil means that the run is over.
+func (m Main) Supervise(ctx context.Context, args []string) error {
+	answer := os.NewFile(fdReady, "answer")
+	cfg, err := m.inherit(args)
+	if err != nil {
+		tell(answer, api.Ready{State: string(run.Failed), Error: err.Error(), Code: 125})
+		slog.New(slog.NewTextHandler(os.Stderr, nil)).Error("supervisor cannot begin", "error", err)
+		return err
+	}
+	return m.supervise(ctx, cfg, answer)
+}
+
+func (m Main) supervise(ctx context.Context, cfg *Config, answer *os.File) error {
+	log.SetOutput(io.Discard) // net/http quotes there what upstreams send, which may be a secret
+	defer cfg.Folder.Close()
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	cfg.Answer, cfg.Version = answer, m.Version
+	cfg.Logger.Info("supervisor begins", "version", m.Version, "pid", os.Getpid(), "state", cfg.Folder.Record().State)
+	err := Run(ctx, *cfg)
+	cfg.Logger.Info("supervisor ends", "error", err, "state", cfg.Folder.Record().State)
+	return err
 }
 
 // readyCode is the exit code for a run that could not even be created.
@@ -64,18 +89,21 @@ func readyCode(err error) int {
 	return 125
 }
 
-// charge is a run in the hands of its guard.
-type charge struct {
-	guard  *Guard
-	home   *run.Home
-	folder *run.Folder
-}
-
 // errNoRequest says that the client found out, after it had started the guard, that it has nothing to ask for.
 var errNoRequest = errors.New("there is no request")
 
+// post is what all who keep a run share.
+type post struct {
+	config *Config
+	home   string   // absolute path of $MOAT_HOME
+	socket *os.File // the run's, listening
+	answer *os.File
+	start  []byte   // Start as JSON
+	log    *os.File // of the run
+}
+
 // prepare reads the request and makes the run's folder, lock and socket.
-func prepare(self string) (*charge, error) {
+func (m Main) prepare(args []string) (*post, error) {
 	data, err := io.ReadAll(io.LimitReader(os.Stdin, maxRequest))
 	if err != nil {
 		return nil, fmt.Errorf("read request: %w", err)
@@ -83,28 +111,31 @@ func prepare(self string) (*charge, error) {
 	if len(data) == 0 {
 		return nil, errNoRequest
 	}
+	if !run.IsID(args[0]) {
+		return nil, fmt.Errorf("%q is not a run's id", args[0])
+	}
 	var req api.Launch
 	if err := json.Unmarshal(data, &req); err != nil {
 		return nil, fmt.Errorf("read request: %w", err)
 	}
-	home, err := run.Open(req.Home)
+	home, err := run.Open(args[1])
 	if err != nil {
 		return nil, err
 	}
 	var folder *run.Folder
 	if req.Plan != nil {
-		folder, err = home.Create(*req.Plan, time.Now())
+		folder, err = home.CreateAs(args[0], *req.Plan, time.Now())
 	} else {
-		folder, err = home.Adopt(req.Adopt)
+		folder, err = home.Adopt(args[0])
 	}
 	if err != nil {
 		return nil, err
 	}
-	g, err := newGuard(self, req, folder)
+	p, err := m.post(args[1], req, folder)
 	if err != nil {
 		return nil, errors.Join(err, abandon(home, req, folder))
 	}
-	return &charge{g, home, folder}, nil
+	return p, nil
 }
 
 // abandon undoes the creation of a run that cannot be guarded.
@@ -116,65 +147,44 @@ func abandon(home *run.Home, req api.Launch, folder *run.Folder) error {
 	return errors.Join(folder.Do(run.EventError, time.Now(), nil), folder.Close(), home.Destroy(id))
 }
 
-func newGuard(self string, req api.Launch, folder *run.Folder) (*Guard, error) {
+// post makes what those who keep the run share.
+func (m Main) post(home string, req api.Launch, folder *run.Folder) (*post, error) {
 	log, err := os.OpenFile(filepath.Join(folder.Dir(), run.FileLog), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
+	}
+	if err := redirectErrors(log); err != nil {
+		return nil, err
 	}
 	listener, err := sock.Listen(folder.Dir(), api.SocketName)
 	if err != nil {
 		return nil, err
 	}
-	socket, err := listener.File()
+	socket, err := sock.Share(listener)
 	if err != nil {
-		return nil, fmt.Errorf("pass on socket: %w", err)
-	}
-	if err := listener.Close(); err != nil { // the duplicate goes on listening
-		return nil, fmt.Errorf("pass on socket: %w", err)
+		return nil, err
 	}
 	start, err := json.Marshal(req.Start)
 	if err != nil {
-		return nil, fmt.Errorf("pass on start: %w", err)
+		return nil, fmt.Errorf("share start: %w", err)
 	}
 	memory, err := newMemory()
 	if err != nil {
 		return nil, err
 	}
-	return &Guard{
-		Memory:   memory,
-		Program:  []string{self, VerbSupervise, folder.Record().ID, req.Home},
-		Lock:     folder.Lock(),
-		Listener: socket,
-		Start:    start,
-		Log:      log,
-		Logger:   slog.New(slog.NewTextHandler(log, nil)),
-	}, nil
-}
-
-// SuperviseMain is a supervisor's whole life; args are what follows VerbSupervise, and env finds environment variables. Nil
-// means that the run is over.
-func SuperviseMain(ctx context.Context, args []string, version string, env func(string) (string, bool)) error {
-	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	log.SetOutput(io.Discard) // net/http quotes there what upstreams send, which may be a secret
-	answer := os.NewFile(fdReady, "answer")
-	cfg, err := inherit(args, env)
+	runtime, err := NewRuntime(folder.Record().Plan.Runtime, m.Env)
 	if err != nil {
-		tell(answer, api.Ready{State: string(run.Failed), Error: err.Error(), Code: 125})
-		logger.Error("supervisor cannot begin", "error", err)
-		return err
+		return nil, err
 	}
-	defer cfg.Folder.Close()
-	cfg.Answer, cfg.Version, cfg.Logger = answer, version, logger
-	logger.Info("supervisor begins", "version", version, "pid", os.Getpid(), "state", cfg.Folder.Record().State)
-	err = Run(ctx, *cfg)
-	logger.Info("supervisor ends", "error", err, "state", cfg.Folder.Record().State)
-	return err
+	logger := slog.New(slog.NewTextHandler(log, nil))
+	cfg := &Config{Memory: memory, Folder: folder, Runtime: runtime, Listener: listener, Start: req.Start, Logger: logger}
+	return &post{config: cfg, home: home, socket: socket, start: start, log: log}, nil
 }
 
 // inherit takes over what the guard has passed on.
-func inherit(args []string, env func(string) (string, bool)) (*Config, error) {
+func (m Main) inherit(args []string) (*Config, error) {
 	if len(args) != 2 {
-		return nil, fmt.Errorf("%s wants an id and a home", VerbSupervise)
+		return nil, fmt.Errorf("%s wants an id and a home", api.VerbSupervise)
 	}
 	home, err := run.Open(args[1])
 	if err != nil {
@@ -203,7 +213,7 @@ func inherit(args []string, env func(string) (string, bool)) (*Config, error) {
 	if err := json.Unmarshal(bytes.TrimSpace(data), &start); err != nil {
 		return nil, fmt.Errorf("read start: %w", err)
 	}
-	runtime, err := NewRuntime(folder.Record().Plan.Runtime, env)
+	runtime, err := NewRuntime(folder.Record().Plan.Runtime, m.Env)
 	if err != nil {
 		return nil, err
 	}

@@ -7,20 +7,31 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"syscall"
 	"time"
+
+	"moat/internal/api"
+	"moat/internal/run"
 )
 
-// Descriptors that a guard gives to its supervisor, besides the start request on standard input.
+// Descriptors that a guard is given, and gives to its supervisors, besides the start request on standard input.
 const (
 	fdLock     = 3 // the run's lock, held as long as guard or supervisor lives
 	fdListener = 4 // the run's socket, already listening
 	fdReady    = 5 // where the outcome of the start is told, if anybody waits for it
 	fdMemory   = 6 // anonymous memory for what a successor must know and no file may hold
 )
+
+// VerbGuard is the first argument with which the moat program becomes a guard; the run's id and $MOAT_HOME follow.
+const VerbGuard = "guard"
+
+// fdWatch is the end of a pipe that a guard reads: its run's first supervisor, which is not its child, holds the other end
+// for as long as it lives, and writes to it when the run is over.
+const fdWatch = 7
 
 // Back-off of restarts: none at first, so that a killed supervisor is back before anybody notices.
 const (
@@ -30,10 +41,12 @@ const (
 	giveUpAfter  = 30               // supervisors that did not
 )
 
-// A Guard restarts a run's supervisor until the run is over. It holds what must outlive a supervisor: the lock, the
-// listening socket (so that clients queue instead of being refused), and what the start needs but no file may hold.
+// A Guard starts a new supervisor whenever a run's supervisor has died, until the run is over. It holds what must outlive a
+// supervisor: the lock, the listening socket (so that clients queue instead of being refused), and what the start needs but no
+// file may hold.
 type Guard struct {
-	Program  []string // how to start the supervisor
+	Program  []string // how to start a supervisor
+	Watch    *os.File // on which the first supervisor's end is seen: see fdWatch
 	Lock     *os.File // the run's
 	Listener *os.File // the run's socket
 	Answer   *os.File // where the outcome of the start is told
@@ -43,16 +56,96 @@ type Guard struct {
 	Logger   *slog.Logger
 }
 
-// Run starts the supervisor and restarts it whenever it ends in any other way than by exiting with 0. It returns
-// when the run is over, or with ctx's error, in which case the supervisor lives on by itself.
+// Guard is a guard's whole life; args are what follows VerbGuard. The caller has no other goroutines and no children.
+func (m Main) Guard(ctx context.Context, args []string) error {
+	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if len(args) != 2 {
+		return fmt.Errorf("%s wants an id and a home", VerbGuard)
+	}
+	start, err := io.ReadAll(io.LimitReader(os.Stdin, maxRequest))
+	if err != nil {
+		return fmt.Errorf("read start: %w", err)
+	}
+	g := &Guard{
+		Program: append([]string{m.Self, api.VerbSupervise}, args...),
+		Watch:   os.NewFile(fdWatch, "watch"), Lock: os.NewFile(fdLock, "lock"), Listener: os.NewFile(fdListener, "socket"),
+		Answer: os.NewFile(fdReady, "answer"), Memory: os.NewFile(fdMemory, "memory"),
+		Start: start, Log: os.Stderr, Logger: logger,
+	}
+	logger.Info("guard begins", "version", m.Version, "pid", os.Getpid())
+	if err := g.Run(ctx); err != nil {
+		logger.Error("guard ends", "error", err)
+		return err
+	}
+	home, err := run.Open(args[1])
+	if err != nil {
+		return err
+	}
+	// What killed commands have left does not have to wait until somebody cleans.
+	if swept, err := home.Sweep(); err != nil || len(swept) > 0 {
+		logger.Info("leftovers were removed", "runs", swept, "error", err)
+	}
+	logger.Info("guard ends: the run is over")
+	return nil
+}
+
+// watched is the other end of a guard's Watch. Without a guard it is zero.
+type watched struct{ pipe *os.File }
+
+// over tells the guard that the run is over.
+func (w watched) over() error {
+	if w.pipe == nil {
+		return nil
+	}
+	if _, err := w.pipe.Write([]byte{1}); err != nil && !errors.Is(err, syscall.EPIPE) { // it was killed
+		return fmt.Errorf("tell the guard: %w", err)
+	}
+	return nil
+}
+
+// startGuard starts the guard of the run, which then watches this process.
+func (m Main) startGuard(p *post) (watched, error) {
+	theirs, ours, err := os.Pipe()
+	if err != nil {
+		return watched{}, fmt.Errorf("start a guard: %w", err)
+	}
+	defer theirs.Close()
+	folder := p.config.Folder
+	cmd := exec.Command(m.Self, VerbGuard, folder.Record().ID, p.home)
+	share(cmd, p.start, p.log, []*os.File{
+		fdLock - 3: folder.Lock(), fdListener - 3: p.socket, fdReady - 3: p.answer, fdMemory - 3: p.config.Memory, fdWatch - 3: theirs,
+	})
+	if err := cmd.Start(); err != nil {
+		ours.Close()
+		return watched{}, fmt.Errorf("start a guard: %w", err)
+	}
+	go func() {
+		if err := cmd.Wait(); err != nil {
+			p.config.Logger.Warn("the guard has ended", "error", err)
+		}
+	}()
+	return watched{ours}, nil
+}
+
+// share gives one of those who keep a run what they all have.
+func share(cmd *exec.Cmd, start []byte, log *os.File, files []*os.File) {
+	cmd.Args[0] = "moat" // what ps shows
+	cmd.Stdin = bytes.NewReader(start)
+	cmd.Stderr = log
+	cmd.ExtraFiles = files
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+}
+
+// Run waits for the end of the first supervisor and starts another whenever one ends in any other way than because the run is
+// over. It returns when that is so, or with ctx's error, in which case the supervisor lives on by itself.
 func (g *Guard) Run(ctx context.Context) error {
 	if err := becomeSubreaper(); err != nil {
 		g.Logger.Warn("guard does not reap orphans", "error", err)
 	}
 	var restarts backoff
-	for {
+	for next := g.watch; ; next = g.once {
 		started := time.Now()
-		err := g.once(ctx)
+		err := next(ctx)
 		if err == nil {
 			return nil
 		}
@@ -68,6 +161,18 @@ func (g *Guard) Run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// errVanished says that the first supervisor has died.
+var errVanished = errors.New("supervisor was killed, or could not go on")
+
+// watch waits for the end of the first supervisor; nil if it has said that the run is over.
+func (g *Guard) watch(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { g.Watch.Close() })()
+	if n, _ := g.Watch.Read(make([]byte, 1)); n == 0 {
+		return errVanished
+	}
+	return nil
 }
 
 // backoff decides about restarts.
@@ -93,11 +198,7 @@ func (b *backoff) next(lived time.Duration) (time.Duration, bool) {
 // once runs one supervisor to its end.
 func (g *Guard) once(ctx context.Context) error {
 	cmd := exec.Command(g.Program[0], g.Program[1:]...)
-	cmd.Args[0] = "moat" // what ps shows
-	cmd.Stdin = bytes.NewReader(g.Start)
-	cmd.Stderr = g.Log
-	cmd.ExtraFiles = []*os.File{fdLock - 3: g.Lock, fdListener - 3: g.Listener, fdReady - 3: g.Answer, fdMemory - 3: g.Memory}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	share(cmd, g.Start, g.Log, []*os.File{fdLock - 3: g.Lock, fdListener - 3: g.Listener, fdReady - 3: g.Answer, fdMemory - 3: g.Memory})
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start supervisor: %w", err)
 	}

@@ -16,6 +16,14 @@ func becomeSubreaper() error {
 	return nil
 }
 
+// redirectErrors makes what this process says when it dies go to log.
+func redirectErrors(log *os.File) error {
+	if err := unix.Dup3(int(log.Fd()), int(os.Stderr.Fd()), 0); err != nil {
+		return fmt.Errorf("redirect standard error: %w", err)
+	}
+	return nil
+}
+
 // newMemory makes memory that has no name and that only those see who inherit it (memfd_create(2)).
 func newMemory() (*os.File, error) {
 	fd, err := unix.MemfdCreate("moat", unix.MFD_CLOEXEC)

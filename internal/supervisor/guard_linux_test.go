@@ -74,3 +74,33 @@ func TestGuardReapsOrphans(t *testing.T) {
 		t.Errorf("log: %q", data)
 	}
 }
+
+// TestGuardWatches lets the first supervisor end in order, and by being killed.
+func TestGuardWatches(t *testing.T) {
+	for name, test := range map[string]struct {
+		last string // what it writes before it ends
+		want string // what its successors write
+	}{"the run is over": {"\x01", ""}, "killed": {"", "successor\n"}} {
+		t.Run(name, func(t *testing.T) {
+			g, log := guard(t, "echo successor >&2")
+			ours, theirs, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ours.Close()
+			g.Watch = ours
+			if _, err := theirs.WriteString(test.last); err != nil {
+				t.Fatal(err)
+			}
+			if err := theirs.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := g.Run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := os.ReadFile(log); err != nil || string(got) != test.want {
+				t.Errorf("log: %q (%v), want %q", got, err, test.want)
+			}
+		})
+	}
+}

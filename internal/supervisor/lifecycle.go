@@ -157,7 +157,7 @@ func (s *supervisor) outOfMemory(ctx context.Context) string {
 	return fmt.Sprintf("the memory limit was reached %d times, and the kernel ended a process each time", report.OOMKills)
 }
 
-// writeStart writes all that must be on disk before the command is started.
+// writeStart writes all that must be on disk before the command is started, and starts who must be there then.
 func (s *supervisor) writeStart(secret []byte) error {
 	if s.state() == run.Created {
 		if err := s.begin(); err != nil {
@@ -170,7 +170,7 @@ func (s *supervisor) writeStart(secret []byte) error {
 	if err := atomicfile.Write(s.dir, secretFile, secret, 0o600); err != nil {
 		return fmt.Errorf("keep the line's secret: %w", err)
 	}
-	return nil
+	return s.beGuarded()
 }
 
 // startSandbox starts the sandbox. Until it has its image mounted, nobody may remove that.

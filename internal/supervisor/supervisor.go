@@ -39,6 +39,7 @@ type Config struct {
 	Memory   *os.File        // anonymous memory that outlives supervisors; nil: there is none
 	Start    *api.Start      // nil when the run is adopted rather than started
 	Version  string          // of moat
+	Guard    func() error    // starts the run's guard; called once, before anybody is told that the run is there. Nil: there is one
 	Logger   *slog.Logger
 }
 
@@ -151,8 +152,14 @@ func (s *supervisor) close() {
 
 // live brings the run from wherever it is to its end.
 func (s *supervisor) live(ctx context.Context) error {
+	state := s.state()
+	if state != run.Created { // whose guard is started beside the sandbox
+		if err := s.beGuarded(); err != nil {
+			return err
+		}
+	}
 	var err error
-	switch state := s.state(); {
+	switch {
 	case state == run.Created || state == run.Starting:
 		err = s.start(ctx)
 	case state.Final():
@@ -177,6 +184,16 @@ func (s *supervisor) live(ctx context.Context) error {
 		return err
 	}
 	return errOver
+}
+
+// beGuarded starts the run's guard if there is none.
+func (s *supervisor) beGuarded() error {
+	if s.Guard == nil {
+		return nil
+	}
+	err := s.Guard()
+	s.Guard = nil
+	return err
 }
 
 // Pauses before a line that broke is opened again.

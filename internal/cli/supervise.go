@@ -18,28 +18,28 @@ import (
 	"moat/internal/run"
 )
 
-// errNoAnswer says that a guard was killed before it could tell how it went.
-var errNoAnswer = errors.New("the guard ended without an answer")
+// errNoAnswer says that a supervisor was killed before it could tell how it went.
+var errNoAnswer = errors.New("the supervisor ended without an answer")
 
-// guard is a guard process that waits for its request. It has its own session and none of this process's descriptors:
-// nothing that happens to this terminal concerns it.
-type guard struct {
+// launcher is a run's first supervisor while it waits for its request. It has its own session and none of this process's
+// descriptors: nothing that happens to this terminal concerns it.
+type launcher struct {
 	request io.WriteCloser // its standard input
 	answer  *os.File
 }
 
-// prepareGuard starts a guard that does nothing until launch tells it what to do, so that it can start while that is
-// being found out. The caller closes it; a guard that was told nothing then exits.
-func (app *App) prepareGuard() (*guard, error) {
+// prepareLaunch starts a supervisor that does nothing until launch tells it what to do, so that it can start while that is
+// being found out. id is the run's. The caller closes it; a supervisor that was told nothing then exits.
+func (app *App) prepareLaunch(home *run.Home, id string) (*launcher, error) {
 	answer, theirs, err := os.Pipe()
 	if err != nil {
-		return nil, fmt.Errorf("start a guard: %w", err)
+		return nil, fmt.Errorf("start a supervisor: %w", err)
 	}
 	defer theirs.Close()
-	cmd := exec.Command(app.Self, api.VerbGuard)
+	cmd := exec.Command(app.Self, api.VerbSupervise, id, home.Path(), api.First)
 	cmd.Args[0] = "moat" // what ps shows
 	cmd.Dir = "/"
-	cmd.Env = app.guardEnv()
+	cmd.Env = app.supervisorEnv()
 	cmd.ExtraFiles = []*os.File{api.FDAnswer - 3: theirs}
 	cmd.SysProcAttr = ownSession()
 	request, err := cmd.StdinPipe()
@@ -48,23 +48,23 @@ func (app *App) prepareGuard() (*guard, error) {
 	}
 	if err != nil {
 		answer.Close()
-		return nil, fmt.Errorf("start a guard: %w", err)
+		return nil, fmt.Errorf("start a supervisor: %w", err)
 	}
-	return &guard{request: request, answer: answer}, nil
+	return &launcher{request: request, answer: answer}, nil
 }
 
-// close lets go of the guard, which goes on with what it was told.
-func (g *guard) close() {
-	g.request.Close()
-	g.answer.Close()
+// close lets go of the supervisor, which goes on with what it was told.
+func (l *launcher) close() {
+	l.request.Close()
+	l.answer.Close()
 }
 
-// launch tells the guard what to do and waits for its answer.
-func (g *guard) launch(ctx context.Context, launch api.Launch) (api.Ready, error) {
-	// If this fails the guard has ended, and its answer says why.
-	_ = errors.Join(json.NewEncoder(g.request).Encode(launch), g.request.Close())
-	defer context.AfterFunc(ctx, func() { g.answer.Close() })()
-	text, err := bufio.NewReader(g.answer).ReadBytes('\n')
+// launch tells the supervisor what to do and waits for its answer.
+func (l *launcher) launch(ctx context.Context, launch api.Launch) (api.Ready, error) {
+	// If this fails the supervisor has ended, and its answer says why.
+	_ = errors.Join(json.NewEncoder(l.request).Encode(launch), l.request.Close())
+	defer context.AfterFunc(ctx, func() { l.answer.Close() })()
+	text, err := bufio.NewReader(l.answer).ReadBytes('\n')
 	if err != nil {
 		if ctx.Err() != nil {
 			return api.Ready{}, ctx.Err()
@@ -73,7 +73,7 @@ func (g *guard) launch(ctx context.Context, launch api.Launch) (api.Ready, error
 	}
 	ready, err := api.Decode[api.Ready](text)
 	if err != nil {
-		return api.Ready{}, fmt.Errorf("start a guard: %w", err)
+		return api.Ready{}, fmt.Errorf("start a supervisor: %w", err)
 	}
 	if ready.Error != "" {
 		return ready, &exitError{code: ready.Code, err: errors.New(ready.Error), hint: ready.Hint}
@@ -81,8 +81,8 @@ func (g *guard) launch(ctx context.Context, launch api.Launch) (api.Ready, error
 	return ready, nil
 }
 
-// guardEnv is what guards and supervisors may see of the environment: where things are, and no credentials.
-func (app *App) guardEnv() []string {
+// supervisorEnv is what supervisors may see of the environment: where things are, and no credentials.
+func (app *App) supervisorEnv() []string {
 	var env []string
 	for _, kv := range app.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
@@ -106,7 +106,7 @@ func (app *App) settled(ctx context.Context, home *run.Home, ref string) (run.Re
 	return entry.Record, err
 }
 
-// adopt gives a run a new guard. That somebody else was faster is fine.
+// adopt gives a run a new supervisor. That somebody else was faster is fine.
 func (app *App) adopt(ctx context.Context, home *run.Home, id string) error {
 	for try := 1; ; try++ {
 		err := app.adoptOnce(ctx, home, id)
@@ -123,16 +123,16 @@ func (app *App) adopt(ctx context.Context, home *run.Home, id string) error {
 	}
 }
 
-// adoptTries is how many guards may be killed while they take over a run.
+// adoptTries is how many supervisors may be killed while they take over a run.
 const adoptTries = 5
 
 func (app *App) adoptOnce(ctx context.Context, home *run.Home, id string) error {
-	g, err := app.prepareGuard()
+	l, err := app.prepareLaunch(home, id)
 	if err != nil {
 		return err
 	}
-	defer g.close()
-	_, err = g.launch(ctx, api.Launch{Home: home.Path(), Adopt: id})
+	defer l.close()
+	_, err = l.launch(ctx, api.Launch{})
 	return err
 }
 
