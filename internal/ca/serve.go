@@ -81,10 +81,11 @@ func asksFor(sni, expect string) bool {
 func (a *Authority) Bundle(hostRoots []byte) []byte {
 	// Not by encoding/pem: there are over a hundred, and a run waits for this.
 	var out bytes.Buffer
+	out.Grow(len(hostRoots) + len(a.rootPEM) + 4<<10)
 	seen := make(map[string]bool)
-	for rest := hostRoots; ; {
-		_, after, found := bytes.Cut(rest, []byte(pemBegin))
-		body, next, whole := bytes.Cut(after, []byte(pemEnd))
+	for rest := string(hostRoots); ; {
+		_, after, found := strings.Cut(rest, pemBegin)
+		body, next, whole := strings.Cut(after, pemEnd)
 		if !found || !whole {
 			break
 		}
@@ -92,9 +93,11 @@ func (a *Authority) Bundle(hostRoots []byte) []byte {
 			continue // what begins here is cut off; another one may begin in it
 		}
 		rest = next
-		if text := string(body); !seen[text] {
-			seen[text] = true
-			out.WriteString(pemBegin + "\n" + strings.TrimSpace(text) + "\n" + pemEnd + "\n")
+		if !seen[body] {
+			seen[body] = true
+			for _, part := range []string{pemBegin, "\n", strings.TrimSpace(body), "\n", pemEnd, "\n"} {
+				out.WriteString(part)
+			}
 		}
 	}
 	out.Write(a.rootPEM)
@@ -108,8 +111,8 @@ const (
 )
 
 // notBase64 tells if text holds anything but base64 and the ends of lines.
-func notBase64(text []byte) bool {
-	for _, c := range text {
+func notBase64(text string) bool {
+	for _, c := range []byte(text) {
 		switch {
 		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '+', c == '/', c == '=', c == '\n', c == '\r':
 		default:

@@ -48,7 +48,8 @@ func (r *Runtime) start(ctx context.Context, spec sandbox.Spec) error {
 		}
 		masks <- m
 	}()
-	if err := makeDirs(spec); err != nil {
+	folders := foldersOf(spec)
+	if err := makeDirs(spec, folders[:1]); err != nil {
 		return fmt.Errorf("make folders: %w", err)
 	}
 	listener, err := listen(spec.Ref)
@@ -62,7 +63,10 @@ func (r *Runtime) start(ctx context.Context, spec sandbox.Spec) error {
 		return fmt.Errorf("write down the guest: %w", err)
 	}
 	ready := rec.Groups.make(limitsOf(spec))
+	made := make(chan error, 1)
+	go func() { made <- makeDirs(spec, folders[1:]) }() // the guest needs them when it is told what to do
 	c, err := r.clone(spec, listener, ready)
+	madeErr := <-made
 	if err != nil {
 		return fmt.Errorf("clone into new namespaces: %w", err)
 	}
@@ -71,6 +75,9 @@ func (r *Runtime) start(ctx context.Context, spec sandbox.Spec) error {
 	rest, err := rec.enroll(spec, ready, c)
 	if err != nil {
 		return fmt.Errorf("write down the guest: %w", err)
+	}
+	if madeErr != nil {
+		return fmt.Errorf("make folders: %w", madeErr)
 	}
 	err = c.handOver(ctx, boot, func() (late, error) {
 		found := <-masks
@@ -111,9 +118,9 @@ func limitsOf(spec sandbox.Spec) sandbox.Limits {
 	return l
 }
 
-// makeDirs makes Ref.Dir and what belongs in it.
-func makeDirs(spec sandbox.Spec) error {
-	for _, d := range foldersOf(spec) {
+// makeDirs makes some of foldersOf.
+func makeDirs(spec sandbox.Spec, folders []folder) error {
+	for _, d := range folders {
 		path := filepath.Join(spec.Dir, d.name)
 		err := os.Mkdir(path, 0o700)
 		if errors.Is(err, fs.ErrExist) {
