@@ -32,7 +32,7 @@ type Output struct {
 	state    sync.Mutex
 	shown    int64         // end of the last whole record
 	shownAt  time.Time     // its time; zero if there is none
-	tape     int64         // records that readers can see
+	tape     int64         // records up to the last step of the tape
 	news     chan struct{} // closed when shown grows or closed is set; nil if nobody waits
 	closed   bool
 	unsynced int64 // bytes, records included, that no finished sync covers
@@ -60,10 +60,16 @@ func OpenOutput(dir *os.Root) (*Output, Recovery, error) {
 	if err == nil {
 		err = cutBack(idx, log, &e, cut)
 	}
+	var tape int64
+	if err == nil {
+		tape, err = lastStep(idx, e.records)
+	}
 	if err != nil {
 		return nil, Recovery{}, errors.Join(fmt.Errorf("open output for writing: %w", err), log.Close(), idx.Close())
 	}
-	return newOutput(diskFile{log}, diskFile{idx}, e), cut, nil
+	o := newOutput(diskFile{log}, diskFile{idx}, e)
+	o.tape = tape // nobody else knows o yet
+	return o, cut, nil
 }
 
 // cutBack makes the files what settle found.
@@ -96,7 +102,7 @@ func cutBack(idx, log *os.File, e *extent, cut Recovery) error {
 }
 
 func newOutput(log, idx file, e extent) *Output {
-	o := &Output{log: log, idx: idx, extent: e, shown: e.end, tape: e.records, unsynced: e.pending}
+	o := &Output{log: log, idx: idx, extent: e, shown: e.end, unsynced: e.pending}
 	if e.records > 0 {
 		o.shownAt = time.Unix(0, e.last).UTC()
 	}

@@ -37,7 +37,23 @@ func (o *Output) Resize(at time.Time, size Size) error {
 	return nil
 }
 
-// Position returns where the tape goes on.
+// lastStep returns how many of the first n records of an index there are up to the last step of the tape: behind it are
+// checkpoints, for which nobody waits.
+func lastStep(idx *os.File, n int64) (int64, error) {
+	x := &index{file: idx, count: n}
+	for ; n > 0; n-- {
+		b, err := x.bytes(n - 1)
+		if err != nil {
+			return 0, err
+		}
+		if r, ok := decode(b); !ok || r.kind == kindOutput || r.kind == kindResize { // damage is for those who read it
+			break
+		}
+	}
+	return n, nil
+}
+
+// Position returns where the tape goes on after its last step.
 func (o *Output) Position() int64 {
 	_, tape, _ := o.watch(func() bool { return false })
 	return tape

@@ -89,4 +89,16 @@ func TestTape(t *testing.T) {
 	if err := o.WaitTape(t.Context(), next+10); !errors.Is(err, os.ErrClosed) {
 		t.Fatal(err)
 	}
+
+	// A writer that comes later knows where the steps end, whatever checkpoints follow: whoever has seen them all waits.
+	for range 2 {
+		o = open()
+		if got := o.Position(); got != next {
+			t.Fatalf("the tape goes on at %d, want %d", got, next)
+		}
+		if err := o.WaitTape(ctx, next); !errors.Is(err, context.Canceled) {
+			t.Fatalf("there is no further step, and yet the waiting ends with %v", err)
+		}
+		must(o.Close())
+	}
 }
