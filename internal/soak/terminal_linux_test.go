@@ -1,8 +1,11 @@
 package soak
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -51,4 +54,25 @@ func (w *world) killReaders(r *rand.Rand) (killed int) {
 	w.t.Logf("%d killed", killed)
 	w.command("destroy", id).want(0)
 	return killed
+}
+
+// TestQuietTerminal kills the supervisor of a run whose terminal nobody uses. Its successor has nothing to do, and ends
+// with the run.
+func TestQuietTerminal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := strings.TrimSpace(w.run("-d", "-it", "--", "sh", "-c", "echo ready; exec sleep 1000").want(0).out.String())
+	index := filepath.Join(w.home, "runs", id, "output.idx")
+	w.must("a checkpoint at the end of the record", func() bool {
+		data, err := os.ReadFile(index)
+		const kind, record, checkpoint = 20, 32, 2 // docs/formats.md
+		return err == nil && len(data) > 2*record && data[len(data)-record+kind] == checkpoint &&
+			bytes.Contains(w.command("logs", "--raw", id).want(0).out.Bytes(), []byte("ready"))
+	})
+	for _, roles := range [][]role{{roleSupervisor}, {roleSupervisor, roleGuard}} {
+		w.killRoles(roles...)
+		w.command("exec", id, "--", "true").want(0) // by the successor
+	}
+	w.command("stop", "--time", "0", id).want(0)
+	w.nothingLeft(id)
 }
