@@ -190,7 +190,7 @@ func (l *lab) rejected(t *testing.T) {
 	for range 2 {
 		l.inside(`curl -s -m 20 -o /dev/null https://cred.example.com/rejected`)
 	}
-	limit := time.AfterFunc(20*time.Second, func() { _ = attach.Process.Kill() })
+	limit := time.AfterFunc(patience, func() { _ = attach.Process.Kill() })
 	defer limit.Stop()
 	hints := 0
 	lines := bufio.NewScanner(said)

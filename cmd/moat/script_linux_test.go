@@ -157,7 +157,7 @@ func runScripts(t *testing.T, bin, scripts string, vars map[string]string) {
 }
 
 // patience is how long a script waits for what must come.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // tidy ends what a script left and checks that moat leaves nothing behind.
 func tidy(t *testing.T, bin, home string, j *jobs) {

@@ -164,7 +164,7 @@ func dial(t *testing.T, server *tls.Config, client *tls.Config) (serverErr, clie
 			return
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(10 * time.Second))
+		c.SetDeadline(time.Now().Add(60 * time.Second))
 		s := tls.Server(c, server)
 		if err := s.Handshake(); err != nil {
 			done <- err
@@ -178,7 +178,7 @@ func dial(t *testing.T, server *tls.Config, client *tls.Config) (serverErr, clie
 		t.Fatal(err)
 	}
 	defer raw.Close()
-	raw.SetDeadline(time.Now().Add(10 * time.Second))
+	raw.SetDeadline(time.Now().Add(60 * time.Second))
 	c := tls.Client(raw, client)
 	if clientErr = c.Handshake(); clientErr == nil {
 		_, clientErr = c.Read(make([]byte, 1)) // tickets of TLS 1.3 come with the first byte

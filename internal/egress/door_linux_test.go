@@ -29,7 +29,7 @@ func TestPassThrough(t *testing.T) {
 func TestRefusedIsTold(t *testing.T) {
 	l := newLab(t, labConfig{policy: strict("plain.lab.test")})
 	for _, url := range []string{"https://deny.lab.test/a", "http://deny.lab.test/b"} {
-		out, err := l.run(t, "curl", "-sSi", "--cacert", l.caFile, "--max-time", "1", url)
+		out, err := l.run(t, "curl", "-sSi", "--cacert", l.caFile, "--max-time", "20", url)
 		if err != nil || !strings.Contains(out, "X-Moat-Blocked: network-policy\r\n") || !strings.Contains(out, "Content-Type: text/plain\r\n") ||
 			!strings.Contains(out, "blocked by network policy") || !strings.Contains(out, `"deny.lab.test"`) || !strings.Contains(out, "network.allow") {
 			t.Errorf("curl: %v: %s", err, out)

@@ -28,7 +28,7 @@ func TestServerSpeaksFirst(t *testing.T) {
 		t.Helper()
 		host, _, _ := net.SplitHostPort(l.lookup(t, name))
 		conn := l.dial(t, "tcp", net.JoinHostPort(host, port))
-		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(patience))
 		return conn
 	}
 
@@ -76,7 +76,7 @@ func TestHalfClose(t *testing.T) {
 	l := newLab(t, labConfig{policy: strict("203.0.113.10:9000")})
 	for _, size := range []int{1, 100, 64 << 10, 10 << 20} {
 		conn := l.dial(t, "tcp", server).(*net.TCPConn)
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(patience))
 		if _, err := io.CopyN(conn, zeros{}, int64(size)); err != nil {
 			t.Fatal(err)
 		}
@@ -138,7 +138,7 @@ func TestResetIsPassedOn(t *testing.T) {
 	for _, addr := range []string{refuse, "203.0.113.10:9002"} {
 		conn := l.dial(t, "tcp", addr)
 		_, _ = io.WriteString(conn, "\x00\x00")
-		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(patience))
 		if _, err := io.ReadAll(conn); !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("%s: %v", addr, err)
 		}
@@ -167,7 +167,7 @@ func TestRoutes(t *testing.T) {
 		in.targets = nil
 		host, _, _ := net.SplitHostPort(l.lookup(t, c.name))
 		conn := l.dial(t, "tcp", net.JoinHostPort(host, c.port)).(*net.TCPConn)
-		_ = conn.SetDeadline(time.Now().Add(2 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(patience))
 		_, _ = io.WriteString(conn, c.send)
 		_ = conn.CloseWrite()
 		got, _ := io.ReadAll(conn)
@@ -204,7 +204,7 @@ func TestJudgedAddressIsDialled(t *testing.T) {
 	}})
 	for _, name := range []string{"loop", "mapped", "meta", "lan"} {
 		name += ".wild.lab.test"
-		out, err := l.run(t, "curl", "-sSi", "--cacert", l.caFile, "--max-time", "1", "https://"+name+"/")
+		out, err := l.run(t, "curl", "-sSi", "--cacert", l.caFile, "--max-time", "20", "https://"+name+"/")
 		if err != nil || !strings.Contains(out, "403") || !strings.Contains(out, "addresses are refused under every policy") {
 			t.Errorf("curl: %v: %s", err, out)
 		}
@@ -224,7 +224,7 @@ func TestLimits(t *testing.T) {
 	l := newLab(t, labConfig{policy: policy.Config{Mode: policy.Strict, Allow: []string{"203.0.113.10:9000"}, Limits: policy.Limits{Bytes: 3 << 20, Requests: 3}}})
 	send := func(size int64) (int64, error) {
 		conn := l.dial(t, "tcp", server).(*net.TCPConn)
-		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(patience))
 		go func() {
 			_, _ = io.CopyN(conn, zeros{}, size)
 			_ = conn.CloseWrite()
@@ -255,7 +255,7 @@ func TestServeAgain(t *testing.T) {
 	conn := l.dial(t, "tcp", server)
 	roundTrip := func() {
 		t.Helper()
-		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(patience))
 		if _, err := io.WriteString(conn, "\x00\x01\x02\x03"); err != nil {
 			t.Fatal(err)
 		}
@@ -289,7 +289,7 @@ func TestServeAgain(t *testing.T) {
 	if err := <-again; !errors.Is(err, egress.ErrClosed) {
 		t.Errorf("Serve = %v", err)
 	}
-	_ = conn.SetDeadline(time.Now().Add(time.Second))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, io.EOF) {
 		t.Errorf("after Close: %v", err)
 	}
@@ -305,7 +305,7 @@ func (panicker) Intercept(context.Context, net.Conn, egress.Target) { panic("a f
 
 func TestPanicIsOneConnection(t *testing.T) {
 	l := newLab(t, labConfig{policy: strict("web.lab.test", "plain.lab.test"), interceptor: panicker{}})
-	out, err := l.run(t, "curl", "-sS", "--max-time", "2", "http://web.lab.test/")
+	out, err := l.run(t, "curl", "-sS", "--max-time", "20", "http://web.lab.test/")
 	if err == nil || !strings.Contains(out, "reset") {
 		t.Errorf("curl: %v: %s", err, out)
 	}

@@ -133,7 +133,7 @@ func openDoor() (door egress.Door, err error) {
 // run runs a program inside and returns what it printed and its error. It is ended after ten seconds.
 func (in *inside) run(t testing.TB, name string, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	var out bytes.Buffer
@@ -197,7 +197,7 @@ func (r *records) End(rec journal.Request) {
 // wait returns the first record that matches.
 func (r *records) wait(t testing.TB, what string, match func(journal.Request) bool) journal.Request {
 	t.Helper()
-	limit := time.After(10 * time.Second)
+	limit := time.After(patience)
 	for {
 		r.mu.Lock()
 		for _, rec := range r.all {
@@ -405,7 +405,7 @@ func (in *inside) tryDial(network, addr string) (conn net.Conn, err error) {
 	done := make(chan struct{})
 	in.do <- func() {
 		defer close(done)
-		conn, err = net.DialTimeout(network, addr, 5*time.Second)
+		conn, err = net.DialTimeout(network, addr, patience)
 	}
 	<-done
 	return conn, err
@@ -424,7 +424,7 @@ func (l *lab) lookup(t testing.TB, name string) string {
 // waitOpen returns when a connection has begun that is not over.
 func (r *records) waitOpen(t testing.TB) {
 	t.Helper()
-	limit := time.After(10 * time.Second)
+	limit := time.After(patience)
 	for {
 		r.mu.Lock()
 		open := len(r.open)

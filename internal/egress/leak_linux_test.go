@@ -27,7 +27,7 @@ func TestLeakOverTCP(t *testing.T) {
 		"nothing":  {"AUTH something else\r\n", "and more"},
 	} {
 		conn := l.dial(t, "tcp", server).(*net.TCPConn)
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(patience))
 		for _, piece := range pieces {
 			if _, err := io.WriteString(conn, piece); err != nil {
 				break // it was closed already

@@ -63,7 +63,7 @@ func TestWhole(t *testing.T) {
 		l.records.forget()
 	}
 	for _, args := range [][]string{{"http://deny.lab.test/x"}, {"-x", "http://127.0.0.1:3128", "http://deny.lab.test/x"}} {
-		out, err := l.run(t, "curl", append([]string{"-sSi", "--max-time", "1"}, args...)...)
+		out, err := l.run(t, "curl", append([]string{"-sSi", "--max-time", "20"}, args...)...)
 		if err != nil || !strings.Contains(out, "407") || !strings.Contains(out, "X-Moat-Blocked: network-policy") || !strings.Contains(out, "network.allow") {
 			t.Errorf("%v: %v: %s", args, err, out)
 		}

@@ -407,14 +407,15 @@ func TestUnreadOutputWaits(t *testing.T) {
 	h := r.dial()
 	h.send(sh(1, "head -c 10000000 /dev/zero | tee /dev/stderr; echo end"))
 	size := uint64(0)
-	_ = h.nc.SetReadDeadline(time.Now().Add(time.Second))
+	limit := patience // for the first piece, and then for one that should not come
 	for {
+		_ = h.nc.SetReadDeadline(time.Now().Add(limit))
 		m, err := h.Next()
 		if err != nil {
 			break
 		}
 		if o, ok := m.(line.Output); ok {
-			size = o.Offset + uint64(len(o.Data))
+			size, limit = o.Offset+uint64(len(o.Data)), time.Second
 		}
 	}
 	if size == 0 || size > line.Window {

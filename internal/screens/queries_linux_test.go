@@ -64,7 +64,8 @@ func actAsk() int {
 		within(patience, func() bool { return exists("/workspace/go") })
 		for i, q := range queries() {
 			write(q.ask)
-			answer := read(400 * time.Millisecond)
+			var answer []byte
+			within(patience, func() bool { answer = append(answer, read(400*time.Millisecond)...); return len(answer) > 0 })
 			write("question " + string(rune('0'+i)) + " " + hex(string(answer)) + ".\r\n")
 		}
 		write("asked all\r\n")

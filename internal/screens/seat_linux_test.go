@@ -276,7 +276,7 @@ func (s *seat) ends(code int) {
 	case <-s.done:
 	case <-timer.C:
 		_ = s.cmd.Process.Signal(syscall.SIGQUIT) // it says what it does
-		within(2*time.Second, func() bool { return s.cmd.ProcessState != nil })
+		within(patience, func() bool { return s.cmd.ProcessState != nil })
 		s.t.Fatalf("%q has not ended within %v; the output ends with\n%s", s.cmd.Args, patience, s.tail(8000))
 	}
 	if got := s.cmd.ProcessState.ExitCode(); got != code {
@@ -288,7 +288,7 @@ func (s *seat) ends(code int) {
 // givenBack checks that the terminal is as it was before. A minder may need a moment for that.
 func (s *seat) givenBack() {
 	s.t.Helper()
-	if !within(10*time.Second, func() bool { return s.settings() == s.before && len(leftOn(s.all())) == 0 }) {
+	if !within(patience, func() bool { return s.settings() == s.before && len(leftOn(s.all())) == 0 }) {
 		s.t.Errorf("the terminal was not given back: settings %+v, before %+v; modes left on: %q\nthe output ends with %q", s.settings(), s.before, leftOn(s.all()), s.tail(600))
 	}
 	s.drain()

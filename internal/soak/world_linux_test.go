@@ -17,8 +17,8 @@ import (
 
 // Bounds of waits. They are generous, because the machine may be busy; whoever waits as long has found a bug.
 const (
-	patience  = 60 * time.Second      // for a moat command
-	tidyUp    = 20 * time.Second      // for the end of what a run has left
+	patience  = 2 * time.Minute       // for a moat command
+	tidyUp    = 60 * time.Second      // for the end of what a run has left
 	lookAgain = 10 * time.Millisecond // between two looks at what sends no message: /proc, mounts, other processes' files
 )
 
@@ -208,7 +208,7 @@ func (c *command) wait() *command {
 // stacks makes the command print what its goroutines do, and end.
 func stacks(c *command) {
 	_ = c.cmd.Process.Signal(syscall.SIGQUIT)
-	if !c.endsWithin(5 * time.Second) {
+	if !c.endsWithin(20 * time.Second) {
 		_ = c.cmd.Process.Kill()
 	}
 }

@@ -54,7 +54,7 @@ func TestAudience(t *testing.T) {
 	for name, v := range map[string]*viewer{"who does not read": deaf, "who watches": watcher} {
 		select {
 		case <-v.left:
-		case <-time.After(10 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Errorf("the one %s was not let go", name)
 		}
 		a.leave(v)

@@ -70,7 +70,7 @@ func (p *pty) read() {
 // wait waits for text, and returns and forgets all up to it.
 func (p *pty) wait(text string) string {
 	p.t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(60 * time.Second)
 	for {
 		p.mu.Lock()
 		i := bytes.Index(p.output, []byte(text))

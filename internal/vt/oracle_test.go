@@ -244,7 +244,7 @@ func (o *tmuxOracle) feed(data []byte) error {
 		return err
 	}
 	var ack [1]byte
-	o.pane.SetReadDeadline(time.Now().Add(10 * time.Second))
+	o.pane.SetReadDeadline(time.Now().Add(60 * time.Second))
 	_, err := io.ReadFull(o.pane, ack[:])
 	return err
 }

@@ -42,7 +42,7 @@ func newTown(t *testing.T, secure bool, h http.HandlerFunc) *town {
 			w.dials.Add(1)
 			return new(net.Dialer).DialContext(ctx, "tcp", address)
 		},
-		TLS: &tls.Config{RootCAs: roots}, Handshake: 5 * time.Second, Answer: 5 * time.Second, Continue: 5 * time.Second, Idle: time.Minute,
+		TLS: &tls.Config{RootCAs: roots}, Handshake: time.Minute, Answer: time.Minute, Continue: time.Minute, Idle: time.Minute,
 		MaxIdle: 10, MaxHead: 64 << 10,
 	})
 	t.Cleanup(w.client.CloseIdle)
@@ -52,7 +52,7 @@ func newTown(t *testing.T, secure bool, h http.HandlerFunc) *town {
 // do asks, and returns the status, the body and the trailer of the answer.
 func (w *town) do(method, path string, body io.Reader, edit ...func(*http.Request)) string {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(w.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.Context(), 2*time.Minute)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, w.server.URL+path, body)
 	if err != nil {
@@ -247,7 +247,7 @@ func rawServer(t *testing.T, connections ...[]string) *Client {
 		Dial: func(ctx context.Context, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", listener.Addr().String())
 		},
-		Answer: 5 * time.Second, Idle: time.Minute, MaxIdle: 10, MaxHead: 4 << 10,
+		Answer: time.Minute, Idle: time.Minute, MaxIdle: 10, MaxHead: 4 << 10,
 	})
 	t.Cleanup(c.CloseIdle)
 	return c

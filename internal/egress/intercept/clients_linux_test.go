@@ -48,7 +48,7 @@ func TestClients(t *testing.T) {
 			if _, err := exec.LookPath(p.command[0]); err != nil {
 				t.Skip(p.command[0] + " is not installed")
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 			defer cancel()
 			c := exec.CommandContext(ctx, "unshare", append([]string{"-m", "sh", "-c", `mount --bind "$0" /etc/hosts && exec "$@"`, hosts}, p.command...)...)
 			c.Env = append(os.Environ(), "SSL_CERT_FILE="+bundle, "CURL_CA_BUNDLE="+bundle, "NODE_EXTRA_CA_CERTS="+bundle)

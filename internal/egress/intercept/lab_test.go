@@ -255,7 +255,7 @@ func (l *lab) raw(name string, secure bool) *rawConn {
 		conn = tls.Client(conn, &tls.Config{RootCAs: l.trust(), ServerName: host, NextProtos: []string{"http/1.1"}})
 	}
 	l.t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	conn.SetDeadline(time.Now().Add(60 * time.Second))
 	return &rawConn{Conn: conn, t: l.t, r: bufio.NewReader(conn)}
 }
 
@@ -321,7 +321,7 @@ func (r *records) End(q journal.Request) {
 // wait returns the first n records, which may still be on their way.
 func (r *records) wait(t testing.TB, n int) []journal.Request {
 	t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(60 * time.Second)
 	for {
 		r.mu.Lock()
 		got := append([]journal.Request(nil), r.all...)

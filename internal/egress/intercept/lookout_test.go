@@ -28,7 +28,7 @@ func TestGoneBeforeTheAnswer(t *testing.T) {
 		c.Close()
 		select {
 		case <-ended:
-		case <-time.After(10 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Error("the request outside goes on")
 		}
 		if rec := l.records.wait(t, 1)[0]; rec.Error == nil || rec.Status != nil {

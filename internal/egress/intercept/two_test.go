@@ -29,7 +29,7 @@ func (l *lab) frames(name string, body string, fields ...string) int {
 	defer conn.Close()
 	host, _, _ := net.SplitHostPort(name)
 	secure := tls.Client(conn, &tls.Config{RootCAs: l.trust(), ServerName: host, NextProtos: []string{"h2"}})
-	secure.SetDeadline(time.Now().Add(10 * time.Second))
+	secure.SetDeadline(time.Now().Add(60 * time.Second))
 	io.WriteString(secure, http2.ClientPreface)
 	f := http2.NewFramer(secure, secure)
 	f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
@@ -157,7 +157,7 @@ func TestNothingStaysOpen(t *testing.T) {
 	}
 	select {
 	case <-none:
-	case <-time.After(20 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Errorf("%d connections stay open", len(open))
 	}
 }

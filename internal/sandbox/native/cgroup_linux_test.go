@@ -174,7 +174,7 @@ func TestBornIntoGroups(t *testing.T) {
 		if err := errors.Join(err, cmd.Wait()); err != nil || !strings.Contains(string(said), "/moat-born\n") {
 			t.Errorf("%q: %v, born into\n%s", controller, err, said)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 		if err := g.remove(ctx); err != nil {
 			t.Error(err)
 		}
