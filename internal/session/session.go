@@ -35,8 +35,10 @@ type Screen struct {
 	step    int64 // position on the tape up to which the model was fed
 	offset  int64 // output bytes up to which the model was fed
 	fed     chan struct{}
-	over    bool // nothing more will be fed
-	answers bool
+	over    bool         // nothing more will be fed
+	from    int64        // the model answers the questions in the output from this offset on
+	until   int64        // and before this one
+	heir    any          // whose terminal answers from its repaint on; nil: nobody waits for that
 	replies func([]byte) // receives what the model answers; called without mu
 	logger  *slog.Logger
 
@@ -49,11 +51,12 @@ type Screen struct {
 }
 
 // NewScreen returns the model of a terminal on which nothing has happened. Replies hears what the model has to answer
-// to the command's questions; it must not block for long.
+// to the command's questions; it must not block for long. The model answers until somebody else does.
 func NewScreen(replies func([]byte), logger *slog.Logger) *Screen {
 	s := &Screen{
 		vt:      vt.New(DefaultCols, DefaultRows, vt.Options{}),
 		fed:     make(chan struct{}),
+		until:   math.MaxInt64,
 		replies: replies,
 		logger:  logger,
 	}
@@ -117,7 +120,7 @@ func (s *Screen) feed(step journal.Step, live bool) {
 	if step.Size != nil {
 		s.vt.Resize(int(step.Size.Cols), int(step.Size.Rows))
 	} else {
-		s.vt.SetAnswering(live && s.answers)
+		s.vt.SetAnswering(live && step.Offset >= s.from && step.Offset < s.until)
 		s.vt.Write(step.Data)
 		s.offset, s.last = step.End(), step.Time
 	}
@@ -152,13 +155,16 @@ type Seen struct {
 // All is for terminals that want no lines which have scrolled off.
 func All() Seen { return Seen{Lines: math.MaxUint64} }
 
-// Repaint waits until the model knows the tape up to position and returns a repaint of what it knows then. Of the
-// lines that have scrolled off it holds those that were not seen, as many as are kept.
-func (s *Screen) Repaint(ctx context.Context, position int64, seen Seen) (Repaint, error) {
+// Repaint waits until the model knows the tape up to position and returns a repaint, for a client, of what it knows then.
+// Of the lines that have scrolled off it holds those that were not seen, as many as are kept.
+func (s *Screen) Repaint(ctx context.Context, client any, position int64, seen Seen) (Repaint, error) {
 	if err := s.await(ctx, func() bool { return s.step >= position }); err != nil {
 		return Repaint{}, err
 	}
 	defer s.mu.Unlock()
+	if s.heir != nil && s.heir == client {
+		s.heir, s.until = nil, s.offset
+	}
 	if seen.Offset > 0 {
 		seen.Lines = s.marks.lines(seen.Offset)
 	}
@@ -231,11 +237,22 @@ func (s *Screen) lines() uint64 {
 	return s.before + dropped + uint64(kept)
 }
 
-// Answer says whether the model answers the command's questions: while nobody's terminal does.
-func (s *Screen) Answer(on bool) {
+// Answer lets the model answer the command's questions, in the output from offset at on, because nobody's terminal does; or, if
+// there is an heir, until that one does: it is sent what comes after its next Repaint.
+func (s *Screen) Answer(at int64, heir any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.answers = on
+	if s.until != math.MaxInt64 { // otherwise the model answers already
+		s.from, s.until = at, math.MaxInt64
+	}
+	s.heir = heir
+}
+
+// Hush says that a terminal answers the questions in the output from offset at on.
+func (s *Screen) Hush(at int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.until, s.heir = min(s.until, at), nil
 }
 
 // Size is the terminal's size as the tape has it.

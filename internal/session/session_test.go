@@ -126,13 +126,12 @@ func TestScreen(t *testing.T) {
 	dir, o, _ := tape(t, journal.Size{Rows: 4, Cols: 20}, "old\x1b[6n\x07")
 	answers := make(chan string, 9)
 	s := NewScreen(func(b []byte) { answers <- string(b) }, slog.Default())
-	s.Answer(true)
 	done := make(chan error, 1)
 	live := o.Position()
 	go func() { done <- s.Follow(t.Context(), dir, o, live) }()
 
 	repaint := func(seen Seen) (*vt.Terminal, Repaint) {
-		rp, err := s.Repaint(t.Context(), o.Position(), seen)
+		rp, err := s.Repaint(t.Context(), nil, o.Position(), seen)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +171,7 @@ func TestScreen(t *testing.T) {
 		t.Fatalf("%+v after typing", a)
 	}
 	add(t, o, time.Now(), "\r\n> ")
-	if _, err := s.Repaint(t.Context(), o.Position(), Seen{}); err != nil {
+	if _, err := s.Repaint(t.Context(), nil, o.Position(), Seen{}); err != nil {
 		t.Fatal(err)
 	}
 	if a := s.Attention(time.Now()); !a.Since.IsZero() {
@@ -181,8 +180,36 @@ func TestScreen(t *testing.T) {
 	if a := s.Attention(time.Now().Add(time.Hour)); a.Why != "silent" {
 		t.Fatalf("%+v an hour later at a prompt", a)
 	}
-	s.Answer(false)
-	add(t, o, time.Now(), "\x1b[6n")
+	mine, other := new(int), new(int)
+	asks := func(what string, answered bool) {
+		t.Helper()
+		add(t, o, time.Now(), "\x1b[6n")
+		if _, err := s.Repaint(t.Context(), other, o.Position(), Seen{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(answers) > 0; got != answered {
+			t.Fatalf("%s: answered %v, want %v", what, got, answered)
+		}
+		if answered {
+			<-answers
+		}
+	}
+	s.Answer(o.Offset(), mine)
+	asks("before the heir was shown anything", true)
+	if _, err := s.Repaint(t.Context(), mine, o.Position(), Seen{}); err != nil {
+		t.Fatal(err)
+	}
+	asks("while the heir's terminal answers", false)
+	s.Answer(o.Offset(), nil)
+	asks("when it has left", true)
+	s.Answer(o.Offset(), mine)
+	s.Hush(o.Offset())
+	asks("while another terminal answers", false)
+	s.Answer(o.Offset(), mine)
+	asks("before the heir is shown anything again", true)
+	s.Hush(o.Offset() + 4)
+	asks("what was asked before a terminal answered", true)
+	asks("and after", false)
 	if err := o.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +282,7 @@ func TestCheckpoint(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- s.Follow(ctx, dir, o, o.Position()) }()
-		rp, err := s.Repaint(t.Context(), o.Position(), Seen{})
+		rp, err := s.Repaint(t.Context(), nil, o.Position(), Seen{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -56,23 +56,30 @@ func (w *world) killReaders(r *rand.Rand) (killed int) {
 	return killed
 }
 
-// TestQuietTerminal kills the supervisor of a run whose terminal nobody uses. Its successor has nothing to do, and ends
-// with the run.
+// TestQuietTerminal kills the supervisor of a run whose terminal nobody uses. Its successor has nothing to do but to answer
+// what the command asks the terminal, and ends with the run.
 func TestQuietTerminal(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	id := strings.TrimSpace(w.run("-d", "-it", "--", "sh", "-c", "echo ready; exec sleep 1000").want(0).out.String())
+	id := strings.TrimSpace(w.run("-d", "-it", "--", "sh", "-c", askLater).want(0).out.String())
 	index := filepath.Join(w.home, "runs", id, "output.idx")
+	said := func(what string) bool {
+		return bytes.Contains(w.command("logs", "--raw", id).want(0).out.Bytes(), []byte(what))
+	}
 	w.must("a checkpoint at the end of the record", func() bool {
 		data, err := os.ReadFile(index)
 		const kind, record, checkpoint = 20, 32, 2 // docs/formats.md
-		return err == nil && len(data) > 2*record && data[len(data)-record+kind] == checkpoint &&
-			bytes.Contains(w.command("logs", "--raw", id).want(0).out.Bytes(), []byte("ready"))
+		return err == nil && len(data) > 2*record && data[len(data)-record+kind] == checkpoint && said("ready")
 	})
 	for _, roles := range [][]role{{roleSupervisor}, {roleSupervisor, roleGuard}} {
 		w.killRoles(roles...)
 		w.command("exec", id, "--", "true").want(0) // by the successor
 	}
+	w.command("exec", id, "--", "touch", "/workspace/ask").want(0)
+	w.must("an answer", func() bool { return said("answered") })
 	w.command("stop", "--time", "0", id).want(0)
 	w.nothingLeft(id)
 }
+
+// askLater asks the terminal where the cursor is, and waits for the answer, of at least six bytes.
+const askLater = `stty raw -echo; echo ready; until [ -e ask ]; do sleep 0.1; done; printf '\033[6n'; head -c 6 >/dev/null; echo answered; exec sleep 1000`

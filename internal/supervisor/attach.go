@@ -21,6 +21,8 @@ type stream struct {
 	client
 	line  *line.Conn // on which its input goes to the command; nil if it sends none
 	shows bool       // the run's terminal, on one of its own
+
+	painted bool // it is shown the output, or about to be; guarded by the terminal's mu
 }
 
 // openStream takes the call's connection over and reads its first frame. The caller closes the stream. Without one the

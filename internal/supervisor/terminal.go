@@ -62,7 +62,7 @@ func (s *supervisor) answer(replies []byte) {
 // modelSource names the screen model among the sources of input.
 const modelSource = 1
 
-// arrange makes the run's terminal as large as its clients want it, and lets the model answer if none of them does.
+// arrange makes the run's terminal as large as its clients want it, and settles who answers the command's questions.
 // Whoever changed the clients calls it.
 func (s *supervisor) arrange(change func(*session.Sizes)) {
 	t := s.terminal
@@ -71,11 +71,7 @@ func (s *supervisor) arrange(change func(*session.Sizes)) {
 	was := t.sizes.Leader()
 	change(t.sizes)
 	if now, _ := t.sizes.Leader().(*stream); t.sizes.Leader() != was {
-		t.Answer(now == nil)
-		if now != nil {
-			s.clients.lead(&now.client)
-			s.audience.lead(&now.client)
-		}
+		s.lead(now)
 	}
 	want, ok := t.sizes.Want()
 	if !ok || want == t.size {
@@ -85,6 +81,24 @@ func (s *supervisor) arrange(change func(*session.Sizes)) {
 	if err := s.link.send(line.Resize{Process: line.Main, Rows: want.Rows, Cols: want.Cols}); err != nil {
 		s.Logger.Info("the terminal was not resized", "error", err)
 	}
+}
+
+// lead makes a client the one whose terminal answers the command's questions, or the model if there is none. It is the
+// model too until the client is shown the output, so that no question falls in between. The terminal's mu is held.
+func (s *supervisor) lead(st *stream) {
+	t := s.terminal
+	at := s.output.Offset()
+	switch {
+	case st == nil:
+		t.Answer(at, nil)
+		return
+	case st.painted:
+		t.Hush(at)
+	default:
+		t.Answer(at, st)
+	}
+	s.clients.lead(&st.client)
+	s.audience.lead(&st.client)
 }
 
 // record puts a size on the tape. The terminal's mu is held.
@@ -107,7 +121,6 @@ func (s *supervisor) beginTerminal() journal.Size {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.Answer(true)
 	s.record(size)
 	return size
 }
@@ -118,6 +131,16 @@ func (t *terminal) leader() *stream {
 	defer t.mu.Unlock()
 	st, _ := t.sizes.Leader().(*stream)
 	return st
+}
+
+// paints notes that a client is about to be shown the output. One that leads must know that before it sees any.
+func (t *terminal) paints(st *stream) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !st.painted && t.sizes.Leader() == any(st) {
+		st.Put(api.KindLead, api.Encode(api.Lead{On: true}))
+	}
+	st.painted = true
 }
 
 func sizeOf(s api.Size) journal.Size { return journal.Size{Rows: s.Rows, Cols: s.Cols} }
@@ -160,7 +183,8 @@ func (s *supervisor) sendScreen(ctx context.Context, st *stream, t *api.Terminal
 
 // sendRepaint sends a repaint and returns the offset of the output that comes after it.
 func (s *supervisor) sendRepaint(ctx context.Context, st *stream, seen session.Seen, again bool) (int64, error) {
-	rp, err := s.terminal.Repaint(ctx, s.output.Position(), seen)
+	s.terminal.paints(st)
+	rp, err := s.terminal.Repaint(ctx, st, s.output.Position(), seen)
 	if err != nil {
 		return 0, fmt.Errorf("repaint: %w", err)
 	}
