@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"moat/internal/guest"
 	"moat/internal/line"
 )
@@ -201,9 +203,58 @@ func TestMainEndsTheOthers(t *testing.T) {
 	}
 }
 
+// TestEndsBeforeMain hears of a command that had ended before the run's, and not of one that was ended with it.
+func TestEndsBeforeMain(t *testing.T) {
+	const before, with = 2, 3
+	waits := func(process uint32, file string) line.Spawn {
+		return sh(process, "until [ -e "+file+" ]; do sleep 0.01; done; echo out; exit "+strconv.Itoa(int(process)))
+	}
+	for range 8 {
+		r := serve(t, nil)
+		h := r.dial()
+		dir := t.TempDir()
+		h.send(waits(line.Main, dir+"/main"), waits(before, dir+"/before"), sh(with, "sleep 1000"))
+		pids := map[uint32]int{}
+		for len(pids) < 3 {
+			if s, ok := h.next().(line.Spawned); ok {
+				pids[s.Process] = s.PID
+			}
+		}
+		h.Close() // so that everything is to be told at once
+		for _, p := range []struct {
+			file string
+			pid  int
+		}{{"/before", pids[before]}, {"/main", pids[line.Main]}} {
+			if err := os.WriteFile(dir+p.file, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			gone(t, p.pid)
+		}
+		gone(t, pids[with])
+		h = r.dial()
+		for h.state(line.Main).Exit == nil { // it is still about to notice
+			h = r.dial()
+		}
+		if h.state(before).Exit == nil || h.state(with).Exit != nil {
+			t.Fatalf("%+v", h.welcome)
+		}
+		h.send(line.Resume{Process: before}, line.Resume{Process: with}, line.Resume{Process: line.Main})
+		var ended []uint32
+		for len(ended) == 0 || ended[len(ended)-1] != line.Main {
+			if m, ok := h.next().(line.Exit); ok {
+				ended = append(ended, m.Process)
+			}
+		}
+		if d := cmp.Diff([]uint32{before, line.Main}, ended); d != "" {
+			t.Fatal(d)
+		}
+	}
+}
+
 func TestMainsLastWords(t *testing.T) {
 	h := serve(t, nil).dial()
-	rec := h.run(sh(1, "(sleep 0.05; echo last words) & exit 0"))
+	// The other one speaks as soon as the guest has waited for the first.
+	rec := h.run(sh(1, "(while kill -0 $$; do :; done 2>/dev/null; echo last words) & exit 0"))
 	if rec.all.String() != "last words\n" {
 		t.Errorf("%q", rec.all.String())
 	}

@@ -213,13 +213,14 @@ func TestInit(t *testing.T) {
 		rec := newRecord()
 		h.until(90, rec, "ready")
 		h.send(sh(91, `kill -9 -1; echo survived`))
-		exits := map[uint32]line.Exit{}
-		for len(exits) < 3 {
+		for { // of the others one hears only if their end was noticed before
 			x := h.nextExit()
-			exits[x.Process] = x
-		}
-		if exits[1].Signal != 9 || exits[90].Signal != 9 {
-			t.Errorf("%+v", exits)
+			if x.Signal != 9 && x.Process != 91 {
+				t.Errorf("%+v", x)
+			}
+			if x.Process == line.Main {
+				break
+			}
 		}
 	})
 	h.send(line.Release{Process: 1})

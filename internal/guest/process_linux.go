@@ -25,6 +25,7 @@ type process struct {
 	main     bool
 	released bool     // guarded by g.mu
 	reaped   bool     // guarded by g.mu: pid may belong to somebody else
+	swept    bool     // guarded by g.mu: the end of the run's command ended it, or might have: nobody hears how
 	tty      *os.File // the terminal's master; nil on pipes
 	slave    *os.File // keeps the terminal open while the command has closed it; closed when that has ended
 
@@ -45,12 +46,12 @@ type process struct {
 // done reports whether the process has ended and its output is read. The caller holds mu.
 func (p *process) done() bool { return p.exit != nil && len(p.open) == 0 }
 
-// state says what a new line must know of the process.
+// state says what a new line must know of the process. The caller holds g.mu.
 func (p *process) state() line.ProcessState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st := line.ProcessState{Process: p.id, PID: p.pid, First: p.out.first, End: p.out.end, Input: p.in.state()}
-	if p.done() {
+	if p.done() && !p.swept {
 		exit := *p.exit
 		st.Exit = &exit
 	}
@@ -80,8 +81,15 @@ func (p *process) ack(offset uint64) error {
 	return nil
 }
 
-// collect adds to b what the line s should hear of the process.
-func (p *process) collect(s *session, b *batch) {
+// owes reports whether the line s has still to hear how the process ended. The caller holds g.mu.
+func (p *process) owes(s *session) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.on == s && p.done() && !p.told && !p.swept
+}
+
+// collect adds to b what the line s should hear of the process; its end only if last. The caller holds g.mu.
+func (p *process) collect(s *session, b *batch, last bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.on != s {
@@ -100,7 +108,7 @@ func (p *process) collect(s *session, b *batch) {
 	if o := p.loan.offer; o != nil && o.to == s && b.offer == nil && p.out.sent() {
 		b.offer, p.loan.offer = o, nil
 	}
-	if p.done() && p.out.sent() && !p.told {
+	if last && p.done() && p.out.sent() && !p.told && !p.swept {
 		p.told = true
 		b.msgs = append(b.msgs, *p.exit)
 	}
@@ -150,6 +158,7 @@ func (p *process) exited(status unix.WaitStatus) {
 		exit.Code = 128 + exit.Signal
 	}
 	p.reaped = true
+	p.swept = p.g.ended && !p.main
 	if p.slave != nil {
 		_ = p.slave.Close()
 	}

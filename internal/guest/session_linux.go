@@ -215,7 +215,8 @@ func (b *batch) release() {
 	b.msgs, b.blocks = b.msgs[:0], b.blocks[:0]
 }
 
-// collect fills an empty batch: answers first, so that Spawned comes before a process's output.
+// collect fills an empty batch: answers first, so that Spawned comes before a process's output, and the end of the run's command
+// last, because whoever hears of that asks for nothing else.
 func (s *session) collect(b *batch) {
 	s.g.mu.Lock()
 	defer s.g.mu.Unlock()
@@ -224,7 +225,14 @@ func (s *session) collect(b *batch) {
 	}
 	b.msgs = append(b.msgs, s.replies...)
 	s.replies = nil
+	last := true
 	for _, p := range s.g.processes { // in any order: nobody is preferred
-		p.collect(s, b)
+		if !p.main {
+			p.collect(s, b, true)
+			last = last && !p.owes(s)
+		}
+	}
+	if p := s.g.processes[line.Main]; p != nil {
+		p.collect(s, b, last)
 	}
 }

@@ -28,7 +28,8 @@
 // acknowledged, at most Window bytes, and stops reading from the process when that is full: the process waits.
 // The host acknowledges (Ack) what it has recorded. After a reconnection the host's Resume names the next byte
 // that it wants; frames keep their bounds, so a host that records whole frames never sees half of one again.
-// Exit follows the last Output and is repeated on each new connection until Release. Resume acknowledges too.
+// Exit follows the last Output and is repeated on each new connection until Release. Resume acknowledges too. That of Main
+// ends all other processes: the Exit of those that had ended before comes before it, and the others have none.
 //
 // Input is numbered too, per source (one client's stdin): an Input frame says the number of its first byte, the
 // guest drops what it had, and tells with InputDone how much the process has taken. A source may have at most

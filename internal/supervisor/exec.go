@@ -79,20 +79,28 @@ func (s *supervisor) sendExecOutput(ctx context.Context, st *stream, p *process)
 		select {
 		case <-p.wake:
 		case <-s.ended:
-			if err := st.Send(api.KindGone, api.Encode(api.Gone{Reason: "the run has ended"})); err != nil {
+			if err := s.sendExecMessages(st, p); err != nil { // of what had ended before
 				return err
 			}
-			return errSent
+			return errors.Join(st.Send(api.KindGone, api.Encode(api.Gone{Reason: "the run has ended"})), errSent)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		for _, msg := range p.take() {
-			s.audit.execEnd(p, msg)
-			if err := s.sendExecMessage(st, msg); err != nil {
-				return err
-			}
+		if err := s.sendExecMessages(st, p); err != nil {
+			return err
 		}
 	}
+}
+
+// sendExecMessages sends what is there.
+func (s *supervisor) sendExecMessages(st *stream, p *process) error {
+	for _, msg := range p.take() {
+		s.audit.execEnd(p, msg)
+		if err := s.sendExecMessage(st, msg); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *supervisor) sendExecMessage(st *stream, msg line.Message) error {
