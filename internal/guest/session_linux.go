@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"moat/internal/line"
 )
@@ -38,13 +39,15 @@ func (s *session) run(ctx context.Context) {
 		return
 	}
 	s.takeOver()
-	s.g.wait.Go(s.write)
+	var writing sync.WaitGroup
+	writing.Go(s.write)
 	err := s.read()
 	if err != nil && !errors.Is(err, io.EOF) {
 		s.g.log.Warn("end a line", "error", err)
 	}
 	close(s.over)
 	_ = s.conn.Close()
+	writing.Wait() // it may be about to hand the door over
 	s.leave()
 }
 
