@@ -27,6 +27,7 @@ type stopper struct {
 	news     chan struct{} // holds a token when the deadline moved
 	forced   chan struct{} // closed when the deadline has passed
 	removed  atomic.Bool   // the sandbox was removed, because it did not end
+	owed     atomic.Bool   // SIGTERM is still to be sent
 }
 
 // by moves the deadline to t unless it is earlier already.
@@ -61,7 +62,8 @@ func (s *supervisor) requestStop(grace time.Duration) error {
 	case err != nil:
 		return err
 	case grace > 0: // without grace there is nothing to ask for
-		s.signal(sigTERM)
+		s.stop.owed.Store(true)
+		s.askToEnd()
 	}
 	s.stop.by(now.Add(grace))
 	return nil
@@ -72,7 +74,8 @@ func (s *supervisor) resumeStop() {
 	if wish := s.Folder.Record().Stop; wish != nil {
 		now, grace := time.Now(), time.Duration(wish.Grace)*time.Millisecond
 		s.stop.by(now.Add(min(wish.At.Add(grace).Sub(now), grace)))
-		s.signal(sigTERM) // the predecessor may have died before it could
+		s.stop.owed.Store(true) // the predecessor may have died before it could
+		s.askToEnd()
 	}
 }
 
@@ -97,7 +100,7 @@ func (s *supervisor) enforceStop(ctx context.Context) error {
 				s.force(ctx)
 			} else {
 				close(s.stop.forced)
-				s.signal(sigKILL)
+				s.signal(sigKILL) // if it is not sent, the sandbox is removed
 				killed = true
 			}
 			alarm.Reset(killPatience)
@@ -114,9 +117,25 @@ func (s *supervisor) force(ctx context.Context) {
 	}
 }
 
-// signal sends a signal to the run's command. It is no error that the line is broken: enforceStop comes again.
-func (s *supervisor) signal(number int) {
-	if err := s.link.send(line.Signal{Process: line.Main, Signal: number}); err != nil {
+// askToEnd sends SIGTERM if it is owed. While the line is broken it remains so, and whoever opens another one asks again.
+func (s *supervisor) askToEnd() {
+	for s.stop.owed.Swap(false) {
+		conn := s.link.current()
+		if s.signal(sigTERM) {
+			return
+		}
+		s.stop.owed.Store(true)
+		if now := s.link.current(); now == nil || now == conn {
+			return
+		}
+	}
+}
+
+// signal sends a signal to the run's command. It reports false if the line is broken.
+func (s *supervisor) signal(number int) bool {
+	err := s.link.send(line.Signal{Process: line.Main, Signal: number})
+	if err != nil {
 		s.Logger.Warn("a signal could not be sent", "signal", number, "error", err)
 	}
+	return err == nil
 }

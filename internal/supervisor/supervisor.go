@@ -231,6 +231,7 @@ func (s *supervisor) pump(ctx context.Context) error {
 		} else if err != nil {
 			return err
 		}
+		s.askToEnd()
 	}
 }
 

@@ -174,6 +174,39 @@ func TestEnforceStop(t *testing.T) {
 	})
 }
 
+// TestStopWithoutLine stops a command while its guest cannot be reached: it hears of it as soon as it can.
+func TestStopWithoutLine(t *testing.T) {
+	signals := make(chan line.Signal, 4)
+	s, _ := running(t, 2, onlyMain, func(_ *testing.T, _ int, c *line.Conn) {
+		for {
+			m, err := c.Next()
+			if err != nil {
+				return
+			}
+			if sig, ok := m.(line.Signal); ok {
+				signals <- sig
+			}
+		}
+	})
+	s.link.drop()
+	if err := s.requestStop(time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.link.connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s.askToEnd()
+	}
+	if sig := <-signals; sig.Signal != sigTERM {
+		t.Errorf("the command was sent %d", sig.Signal)
+	}
+	s.link.drop()
+	if len(signals) > 0 {
+		t.Error("the command was sent more than one signal")
+	}
+}
+
 // TestStopAtOnce kills a command without a grace: that it is a stop is known before.
 func TestStopAtOnce(t *testing.T) {
 	var s *supervisor
