@@ -79,14 +79,14 @@ func (app *App) audit(c *cobra.Command, o auditOptions, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := v.closing(c.Context(), id); err != nil {
+		return err
+	}
 	if o.export != "" {
 		if err := v.export(c, id, o); err != nil {
 			return err
 		}
 		app.say("the bundle is in %s; \"moat verify-bundle %s\" verifies it, elsewhere with --key and what \"moat audit key\" prints here", o.export, shellWord(o.export))
-	}
-	if err := v.closing(c.Context(), id); err != nil {
-		return err
 	}
 	report, err := v.run(c.Context(), id)
 	if err != nil {
