@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"time"
 
@@ -21,6 +22,7 @@ type Records struct {
 	lines    int64 // of the network record that were entered
 	to, last int64 // ends of what was entered of the two files of output
 	recent   []segment
+	inputs   map[string]uint64 // by source: end of the input that was entered
 }
 
 // segment is a piece of output that was entered.
@@ -39,6 +41,11 @@ func (r *Records) Look(e audit.Entry) {
 		r.lines = e.Number("line")
 	case "output":
 		r.entered(segment{e.Number("from"), e.Number("to"), e.Number("first"), e.Number("last")})
+	case "input":
+		if r.inputs == nil {
+			r.inputs = make(map[string]uint64)
+		}
+		r.inputs[e.Text("source")] = max(r.inputs[e.Text("source")], uint64(e.Number("to")))
 	case "gap":
 		switch e.Text("what") {
 		case "network":
@@ -48,6 +55,9 @@ func (r *Records) Look(e audit.Entry) {
 		}
 	}
 }
+
+// Inputs tells, by source, how much of each client's input was entered when the log was opened. The map is the caller's.
+func (r *Records) Inputs() map[string]uint64 { return maps.Clone(r.inputs) }
 
 func (r *Records) entered(s segment) {
 	r.to, r.last = s.to, s.last

@@ -132,6 +132,8 @@ func GapText(e *audit.Entry) string {
 		return fmt.Sprintf("%d network records are missing: %s", e.Number("lost"), why)
 	case "output":
 		return fmt.Sprintf("%d bytes of output are missing: %s", e.Number("lost"), why)
+	case "input":
+		return fmt.Sprintf("digests of %d bytes of input are missing: %s", e.Number("lost"), why)
 	case "audit":
 		return fmt.Sprintf("%d events are missing: %s", e.Number("entries"), why)
 	}
