@@ -272,6 +272,9 @@ func (a asker) asks(agent *config.Agent) []approval.Ask {
 	if agent.Runtime != "" && agent.Runtime != a.global.Runtime && agent.Runtime != a.runtime {
 		add("runtime", agent.Runtime)
 	}
+	if agent.Audit.Input || a.global.Audit.Input {
+		list = append(list, approval.Ask{Topic: "audit.input", Text: "true", Narrows: true})
+	}
 	list = append(list, a.limits(agent.Limits)...)
 	return append(list, a.network(&agent.Network)...)
 }

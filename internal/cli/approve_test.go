@@ -22,6 +22,7 @@ runtime: docker
 image: debian:12
 limits: {memory: 1g, cpus: 2, pids: 100}
 grants: [github]
+audit: {input: true}
 network:
   policy: strict
   allow: [a.example]
@@ -95,7 +96,7 @@ func TestWhatWidens(t *testing.T) {
 		{"first rules", "", "network: {rules: {a.example: [allow GET /**]}}", config.DefaultGlobal(), ""},
 		{"rules in another order of hosts", "network: {rules: {a.example: [deny * /x], b.example: [deny * /y]}}", "network: {rules: {b.example: [deny * /y], a.example: [deny * /x]}}",
 			config.DefaultGlobal(), ""},
-		{"all to nothing", everything, "", config.DefaultGlobal(), "- limits.cpus: 2|- limits.memory: 1.0G|- limits.pids: 100|- network.deny: b.example|" +
+		{"all to nothing", everything, "", config.DefaultGlobal(), "- audit.input: true|- limits.cpus: 2|- limits.memory: 1.0G|- limits.pids: 100|- network.deny: b.example|" +
 			"- network.limits.bytes: 1.0G|- network.limits.requests: 5|- network.policy: strict|- network.rules: c.example: [allow GET /**]"},
 	} {
 		var got []string

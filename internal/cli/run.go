@@ -26,7 +26,7 @@ type runOptions struct {
 	interactive, tty     optionalBool
 	detach, dryRun       bool
 	rebuild              bool
-	approve              bool
+	approve, auditInput  bool
 	env, mounts, grants  []string
 	memory, cpus, pids   string
 }
@@ -61,6 +61,7 @@ command's code. SIGTERM and SIGHUP detach at once. Interrupted before the comman
 	f.StringArrayVarP(&o.env, "env", "e", nil, "set `KEY=VALUE`, or pass KEY on (repeat)")
 	f.StringArrayVarP(&o.mounts, "mount", "m", nil, "make SRC visible at DST: `SRC:DST[:ro]` (repeat)")
 	f.StringArrayVar(&o.grants, "grant", nil, "let the run use the stored credential `NAME` (repeat)")
+	f.BoolVar(&o.auditInput, "audit-input", false, "enter digests of what is typed in the audit record")
 	f.StringVar(&o.memory, "memory", "", "most memory, such as `2g`")
 	f.StringVar(&o.cpus, "cpus", "", "most CPUs, such as `1.5`")
 	f.StringVar(&o.pids, "pids", "", "most processes and threads, such as `512`")
@@ -183,7 +184,7 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 
 // parse checks the flags.
 func (o *runOptions) parse(app *App, c *cobra.Command, path string, command []string) (plan.Asked, error) {
-	asked := plan.Asked{Grants: o.grants, Name: o.name, Command: command, Interactive: o.interactive.value, TTY: o.tty.value}
+	asked := plan.Asked{Grants: o.grants, AuditInput: o.auditInput, Name: o.name, Command: command, Interactive: o.interactive.value, TTY: o.tty.value}
 	var err error
 	if asked.Workspace, err = workspace(path); err != nil {
 		return asked, usageError(c, err)

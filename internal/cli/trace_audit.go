@@ -77,6 +77,8 @@ func detailOf(e audit.Entry) (string, bool) {
 		return fmt.Sprintf("%s was %s for %s", e.Text("grant"), e.Text("result"), e.Text("host")), true
 	case "policy":
 		return fmt.Sprintf("uid %d allowed %s", e.Number("uid"), e.Text("allow")), true
+	case "input":
+		return fmt.Sprintf("uid %d, %s", e.Number("uid"), inputText(e)), true
 	case "stop":
 		return fmt.Sprintf("asked for by uid %d", e.Number("uid")), true
 	case "warning":
@@ -87,6 +89,18 @@ func detailOf(e audit.Entry) (string, bool) {
 		return fmt.Sprintf("%d bytes of the audit record were torn", e.Number("bytes")), true
 	}
 	return "", false
+}
+
+// inputText says how much was typed, and where.
+func inputText(e audit.Entry) string {
+	text := count(int(e.Number("to")-e.Number("from")), "byte")
+	if terminal := e.Text("terminal"); terminal != "" {
+		text += " on terminal " + terminal
+	}
+	if number := e.Number("number"); number >= 0 {
+		text += fmt.Sprintf(" for command %d", number)
+	}
+	return text
 }
 
 // modeText says how a client was attached.

@@ -54,6 +54,7 @@ type Agent struct {
 	Limits      Limits
 	Network     Network
 	Grants      []string // valid for [ParseGrant], each once
+	Audit       Audit
 
 	// Positions tells where each value was written.
 	Positions Positions
@@ -70,8 +71,15 @@ type Global struct {
 	Policy   policy.Mode // for runs whose file does not choose one; empty where the person does not say
 	Egress   Egress
 	Terminal Terminal
+	Audit    Audit
 
 	Positions Positions
+}
+
+// Audit says what the audit record has beyond what it always has.
+type Audit struct {
+	// Input enters digests of what is typed. Either file can turn it on, and none can turn it off for the other.
+	Input bool
 }
 
 // Detach says how a client leaves a run or stops it.

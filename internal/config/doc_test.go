@@ -39,12 +39,13 @@ func prefixed(prefix string, keys []string) []string {
 
 // Each key has a heading in the section of its file, and each heading is a key.
 func TestDocHasEveryKey(t *testing.T) {
+	audit := prefixed("audit.", auditSchema().keys())
 	limits := prefixed("limits.", limitsSchema().keys())
 	network := slices.Concat(prefixed("network.", networkSchema().keys()), prefixed("network.limits.", networkLimitsSchema().keys()))
 	for file, want := range map[string][]string{
-		AgentFile: slices.Concat(agentSchema().keys(), prefixed("mounts[].", mountSchema().keys()), limits, network),
+		AgentFile: slices.Concat(agentSchema().keys(), prefixed("mounts[].", mountSchema().keys()), limits, network, audit),
 		GlobalFile: slices.Concat(globalSchema().keys(), prefixed("detach.", detachSchema().keys()), limits,
-			prefixed("network.", globalNetworkSchema().keys()), prefixed("egress.", egressSchema().keys()), prefixed("terminal.", terminalSchema().keys())),
+			prefixed("network.", globalNetworkSchema().keys()), prefixed("egress.", egressSchema().keys()), prefixed("terminal.", terminalSchema().keys()), audit),
 	} {
 		section := docSection(t, file)
 		var got []string

@@ -38,6 +38,7 @@ func agentSchema() schema[Agent] {
 			{"limits", func(d *decoder, at item, a *Agent) { readMapping(d, limitsSchema(), at, &a.Limits) }},
 			{"network", func(d *decoder, at item, a *Agent) { a.Network = d.network(at, networkSchema()) }},
 			{"grants", func(d *decoder, at item, a *Agent) { a.Grants = d.grants(at) }},
+			{"audit", func(d *decoder, at item, a *Agent) { readMapping(d, auditSchema(), at, &a.Audit) }},
 		},
 	}
 }
@@ -53,6 +54,7 @@ func globalSchema() schema[Global] {
 			{"network", func(d *decoder, at item, g *Global) { g.Policy = d.network(at, globalNetworkSchema()).Policy }},
 			{"egress", func(d *decoder, at item, g *Global) { readMapping(d, egressSchema(), at, &g.Egress) }},
 			{"terminal", func(d *decoder, at item, g *Global) { readMapping(d, terminalSchema(), at, &g.Terminal) }},
+			{"audit", func(d *decoder, at item, g *Global) { readMapping(d, auditSchema(), at, &g.Audit) }},
 		},
 	}
 }
@@ -68,6 +70,12 @@ func terminalSchema() schema[Terminal] {
 	return schema[Terminal]{fields: []field[Terminal]{
 		{"allow", func(d *decoder, at item, out *Terminal) { out.Allow = d.terminalRights(at) }},
 		{"size", func(d *decoder, at item, out *Terminal) { readValue(d, at, parseTerminalSize, &out.Smallest) }},
+	}}
+}
+
+func auditSchema() schema[Audit] {
+	return schema[Audit]{fields: []field[Audit]{
+		{"input", func(d *decoder, at item, out *Audit) { out.Input = d.boolean(at) }},
 	}}
 }
 

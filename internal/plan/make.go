@@ -27,6 +27,7 @@ type Asked struct {
 	Mounts      []config.Mount
 	Limits      config.Limits
 	Grants      []string // added to agent.yaml's
+	AuditInput  bool     // turns it on; so may both files, and nobody turns it off for another
 }
 
 // Facts is what the host is like.
@@ -146,6 +147,7 @@ func Make(asked Asked, agent *config.Agent, global *config.Global, facts Facts) 
 		Limits:      limits(asked.Limits, agent.Limits, global.Limits),
 		Network:     network(agent, global, facts.Home),
 		Grants:      slices.Concat(agent.Grants, asked.Grants),
+		AuditInput:  asked.AuditInput || agent.Audit.Input || global.Audit.Input,
 	}
 	if ref == "" {
 		p.Tools = facts.Tools // they are made for the host's libraries

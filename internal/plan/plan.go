@@ -33,8 +33,9 @@ type Plan struct {
 	Mounts      []sandbox.Mount `json:"mounts"`
 	Tools       []sandbox.Tool  `json:"tools"`
 	Limits      sandbox.Limits  `json:"limits"`
-	Network     *Network        `json:"network,omitempty"` // nil: there is no way out
-	Grants      []string        `json:"grants"`            // names of stored credentials that the run may use
+	Network     *Network        `json:"network,omitempty"`     // nil: there is no way out
+	Grants      []string        `json:"grants"`                // names of stored credentials that the run may use
+	AuditInput  bool            `json:"audit_input,omitempty"` // digests of what clients send to its commands are entered in the audit record
 }
 
 // MarshalJSON writes empty lists as [], never as null, as every JSON of moat does.

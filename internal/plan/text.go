@@ -45,6 +45,9 @@ func (p Plan) rows() []row {
 		rows = append(rows, row{"tool", quote(t.Path) + masked(t.Mask)})
 	}
 	rows = append(rows, p.network()...)
+	if p.AuditInput {
+		rows = append(rows, row{"audit", "digests of what is typed too"})
+	}
 	return append(rows, row{"limits", p.limits()})
 }
 

@@ -20,6 +20,7 @@ import (
 type stream struct {
 	client
 	line  *line.Conn // on which its input goes to the command; nil if it sends none
+	typed *typed     // its input, for the audit record; nil if that is not entered
 	shows bool       // the run's terminal, on one of its own
 
 	painted bool // it is shown the output, or about to be; guarded by the terminal's mu
@@ -68,16 +69,15 @@ func (srv *server) attach(w http.ResponseWriter, r *http.Request) {
 		s.endStream(st.Send(api.KindGone, api.Encode(api.Gone{Reason: err.Error()})))
 		return
 	}
-	if !req.ReadOnly {
-		st.source = req.Source
-	}
+	st.source = sourceOf(req)
 	st.terminal = s.terminal != nil && req.Terminal != nil && st.source != 0
 	box := s.clients.add(&st.client)
 	defer s.clients.remove(&st.client)
-	if s.link != nil {
+	if s.link != nil && !s.audit.inputs() {
 		s.clients.keyboard(s.link.keyboard, &st.client)
 	}
-	left := s.audit.attached(uidOf(r.Context()), req)
+	var left func(error)
+	st.typed, left = s.audit.attached(uidOf(r.Context()), req)
 	err = s.serve(r.Context(), st, req, box)
 	left(err)
 	s.endStream(err)
@@ -305,6 +305,9 @@ func (s *supervisor) passInput(st *stream, payload []byte) error {
 	}
 	if s.isEnded() {
 		return nil // as the client is about to hear
+	}
+	if err := s.audit.took(st.typed, in.Offset, in.Data, in.EOF); err != nil {
+		return err
 	}
 	// If the line has broken this ends the stream, even if there is another one by now: what was under way is lost,
 	// and the client comes back and sends again what was not taken.

@@ -41,6 +41,7 @@ type auditor struct {
 	seen    atomic.Int64  // that end
 	quit    chan struct{} // closed when the run ends: nobody waits for room any more
 	dropped atomic.Int64  // events that found no room
+	typing  typing        // what clients send
 
 	begun    time.Time
 	key      chan struct{} // closed when signer is set or never will be
@@ -82,7 +83,11 @@ func (s *supervisor) openAudit() (*auditor, error) {
 	a.log = log
 	a.records.Begin(log, s.dir)
 	a.ended.Store(was.ended)
-	if err := a.begin(found, was); err != nil {
+	err = a.begin(found, was)
+	if err == nil {
+		err = a.openTyping()
+	}
+	if err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
 	return a, nil
@@ -204,6 +209,7 @@ func (a *auditor) end(rec run.Record) {
 	if a == nil || a.ended.Swap(true) {
 		return
 	}
+	a.enterTyped()
 	a.event("ended", ledger.EndFields(ledger.State{
 		State: string(rec.State), ExitCode: rec.ExitCode, Signal: rec.Signal, Reason: rec.Reason, Started: rec.StartedAt, Ended: rec.EndedAt,
 	})...)
@@ -268,6 +274,7 @@ func (a *auditor) round(enter bool) {
 	if err := a.records.Output(output, index); err != nil {
 		a.s.Logger.Error("output could not be entered in the audit record", "error", err)
 	}
+	a.enterTyped()
 	a.seen.Store(output)
 	knock(a.rounded)
 	if n := a.dropped.Swap(0); n > 0 {

@@ -36,7 +36,9 @@ func (srv *server) exec(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.link.forget(p)
-	s.audit.exec(uidOf(r.Context()), req, p)
+	var done func()
+	st.typed, done = s.audit.exec(uidOf(r.Context()), req, p)
+	defer done()
 	group, ctx := errgroup.WithContext(r.Context())
 	defer context.AfterFunc(ctx, st.Close)() // ends a read that waits
 	group.Go(func() error { return s.forwardExecInput(st, p, req.Source) })
@@ -141,6 +143,9 @@ func (s *supervisor) forwardExecInput(st *stream, p *process, source uint64) err
 		case api.KindInput:
 			in, parseErr := api.ParseInput(payload)
 			msg, err = line.Input{Process: p.spawn.Process, Source: source, Offset: in.Offset, EOF: in.EOF, Data: in.Data}, parseErr
+			if err == nil {
+				err = s.audit.took(st.typed, in.Offset, in.Data, in.EOF)
+			}
 		case api.KindResize:
 			size, parseErr := api.Decode[api.Size](payload)
 			msg, err = line.Resize{Process: p.spawn.Process, Rows: size.Rows, Cols: size.Cols}, parseErr

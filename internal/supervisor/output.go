@@ -112,5 +112,9 @@ func (s *supervisor) gap() string {
 // inputDone passes on to the client that sent it how much of its input was taken.
 func (s *supervisor) inputDone(done line.InputDone) { s.clients.inputDone(done.Source, done.Offset) }
 
-// tapped gives the command's terminal to those who type on theirs.
-func (s *supervisor) tapped() { s.clients.keyboard(s.link.keyboard) }
+// tapped gives the command's terminal to those who type on theirs, unless what they type is to come through here.
+func (s *supervisor) tapped() {
+	if !s.audit.inputs() {
+		s.clients.keyboard(s.link.keyboard)
+	}
+}
