@@ -37,10 +37,11 @@ entered. It only reads, and the run may be going on. What the record itself says
 Exit codes: 0 the record is intact, 1 it is not, 2 a mistake on the command line.
 
 With --export the record is written to a file as well, for "moat verify-bundle" on any machine: whole, or with --entries only some
-entries, each with a proof. "moat trace" shows what happened.`,
+entries, each with a proof. With --all it is the record of the machine, which has the newest root of every run. "moat trace" shows what happened.`,
 		Example: `  moat audit
   moat audit --all
-  moat audit --export tests.bundle tests`,
+  moat audit --export tests.bundle tests
+  moat audit --all --export machine.bundle`,
 		Args:              atMostOneRun,
 		ValidArgsFunction: app.completeOneRun(false, cobra.ShellCompDirectiveNoFileComp),
 		RunE:              func(c *cobra.Command, args []string) error { return app.audit(c, o, args) },
@@ -59,8 +60,8 @@ entries, each with a proof. "moat trace" shows what happened.`,
 
 func (app *App) audit(c *cobra.Command, o auditOptions, args []string) error {
 	switch {
-	case o.all && (len(args) > 0 || o.export != ""):
-		return usagef(c, "--all is about every run: name none, and export one at a time")
+	case o.all && len(args) > 0:
+		return usagef(c, "--all is about every run: name none")
 	case o.entries != "" && o.export == "":
 		return usagef(c, "--entries is about --export")
 	}
@@ -72,21 +73,23 @@ func (app *App) audit(c *cobra.Command, o auditOptions, args []string) error {
 	if v.keys, err = v.machine.Keys(); err != nil {
 		return err
 	}
-	if o.all {
-		return app.auditAll(c.Context(), v, o.json)
-	}
-	id, err := v.find(args)
-	if err != nil {
-		return err
-	}
-	if err := v.closing(c.Context(), id); err != nil {
-		return err
+	id := "" // the machine
+	if !o.all {
+		if id, err = v.find(args); err != nil {
+			return err
+		}
+		if err := v.closing(c.Context(), id); err != nil {
+			return err
+		}
 	}
 	if o.export != "" {
 		if err := v.export(c, id, o); err != nil {
 			return err
 		}
 		app.say("the bundle is in %s; \"moat verify-bundle %s\" verifies it, elsewhere with --key and what \"moat audit key\" prints here", o.export, shellWord(o.export))
+	}
+	if o.all {
+		return app.auditAll(c.Context(), v, o.json)
 	}
 	report, err := v.run(c.Context(), id)
 	if err != nil {
@@ -193,7 +196,7 @@ func (v *verifier) once(id string) (report *audited, held bool, err error) {
 	// The machine's record first: what it knows, the run's has already.
 	var problems []ledger.Problem
 	if v.history == nil {
-		if v.history, err = v.machine.VerifyMachine(v.keys, v.anchor(root, id)); err != nil {
+		if err := v.verifyMachine(v.anchor(root, id)); err != nil {
 			return nil, held, err
 		}
 	}
@@ -257,16 +260,33 @@ func (v *verifier) claims(id string) ([]ledger.Claim, error) {
 	if err != nil {
 		return nil, fmt.Errorf("what the record of the machine has of the run: %w", err)
 	}
-	for _, key := range v.keys.Own {
-		seen, err := v.machine.Witnessed(audit.OriginOf(key, id), v.keys)
-		if err != nil {
-			return claims, fmt.Errorf("what witnesses have seen of the run: %w", err)
-		}
-		if len(seen) > 0 {
-			return append(claims, seen...), nil
-		}
+	seen, err := v.witnessed(id)
+	if err != nil {
+		return claims, fmt.Errorf("what witnesses have seen of the run: %w", err)
 	}
-	return claims, nil
+	return append(claims, seen...), nil
+}
+
+// witnessed are the checkpoints of a run that were cosigned; of an empty id, those of the machine's record.
+func (v *verifier) witnessed(id string) ([]ledger.Claim, error) {
+	if len(v.keys.Own) == 0 {
+		return nil, nil
+	}
+	return v.machine.Witnessed(audit.OriginOf(v.keys.Own[0], id), v.keys) // all of them have the machine's name
+}
+
+// verifyMachine verifies the record of the machine, of which claims are known from runs. What it says is in v.history.
+func (v *verifier) verifyMachine(claims []ledger.Claim) error {
+	seen, unreadable := v.witnessed("")
+	var err error
+	if v.history, err = v.machine.VerifyMachine(v.keys, append(claims, seen...)); err != nil {
+		return err
+	}
+	if unreadable != nil {
+		what := fmt.Sprintf("what witnesses have seen of it: %v", unreadable)
+		v.history.Problems = append(v.history.Problems, ledger.Problem{What: what})
+	}
+	return nil
 }
 
 // stateOf is what run.json says.

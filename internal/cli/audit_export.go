@@ -15,7 +15,7 @@ import (
 	"moat/internal/run"
 )
 
-// export writes a bundle of a run's record.
+// export writes a bundle of a run's record; of an empty id, of the machine's.
 func (v *verifier) export(c *cobra.Command, id string, o auditOptions) error {
 	first, last := int64(0), int64(0)
 	if o.entries != "" {
@@ -23,7 +23,11 @@ func (v *verifier) export(c *cobra.Command, id string, o auditOptions) error {
 			return usagef(c, "--entries %s: write the first and the last entry, such as 5-9", o.entries)
 		}
 	}
-	root, err := os.OpenRoot(v.home.Dir(id))
+	dir, what := v.home.Path(), "the record of the machine"
+	if id != "" {
+		dir, what = v.home.Dir(id), id
+	}
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
@@ -35,7 +39,7 @@ func (v *verifier) export(c *cobra.Command, id string, o auditOptions) error {
 	defer r.Close()
 	signed, err := v.newest(r, id)
 	if err != nil {
-		return fmt.Errorf("export %s: %w", id, err)
+		return fmt.Errorf("export %s: %w", what, err)
 	}
 	err = replaceFile(o.export, func(w io.Writer) error {
 		if first == 0 {
@@ -44,7 +48,7 @@ func (v *verifier) export(c *cobra.Command, id string, o auditOptions) error {
 		return audit.WriteRange(w, signed, first, last, r.Entries())
 	})
 	if err != nil {
-		return fmt.Errorf("export %s: %w", id, err)
+		return fmt.Errorf("export %s: %w", what, err)
 	}
 	return nil
 }
@@ -88,8 +92,8 @@ type bundleJSON struct {
 	Entries    int64            `json:"entries"` // in the bundle
 	First      *int64           `json:"first"`
 	Last       *int64           `json:"last"`
-	Run        *string          `json:"run"`
-	Ended      *bool            `json:"ended"` // the bundle has the run's end; null: it is not whole
+	Run        *string          `json:"run"`   // null: it is of a machine's record
+	Ended      *bool            `json:"ended"` // the bundle has the run's end; null: it is not whole, or of no run
 	Checkpoint *checkpointJSON  `json:"checkpoint"`
 	Problems   []problemJSON    `json:"problems"`
 	Witnesses  []witnessingJSON `json:"witnesses"`
@@ -142,7 +146,7 @@ func (app *App) verifyBundle(c *cobra.Command, file string, texts []string, asJS
 	} else {
 		j.First, j.Last, j.Run = &b.First, &b.Last, unlessEmpty(audit.RunOf(b.Origin))
 	}
-	if has := ended > 0; bad == nil && b.Whole {
+	if has := ended > 0; bad == nil && b.Whole && j.Run != nil {
 		j.Ended = &has
 	}
 	for _, w := range b.Witnesses {
