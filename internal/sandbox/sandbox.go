@@ -162,6 +162,7 @@ type Report struct {
 	PIDs     Hold     `json:"pids"`
 	Warnings []string `json:"warnings,omitempty"` // one sentence each: what is weaker than was asked for, and why
 	OOMKills int      `json:"oom_kills"`          // processes that the kernel ended because the memory limit was reached
+	Walls    []string `json:"walls,omitempty"`    // what of the kernel holds it, as it was found: "no_new_privs", "seccomp filter" …; empty if nobody can tell
 }
 
 // DefaultPIDs is the number of processes and threads that a sandbox may have when nothing else was asked for.

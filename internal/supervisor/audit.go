@@ -146,12 +146,21 @@ func createdFields(rec run.Record, sum, version string) []audit.Field {
 		tools = append(tools, t.Path)
 	}
 	network, _ := json.Marshal(p.Network) // it was read from JSON
-	return []audit.Field{
+	limits, _ := json.Marshal(p.Limits)
+	user, _ := json.Marshal(p.User)
+	fields := []audit.Field{
 		audit.Text("run", rec.ID), audit.Text("name", rec.Name), audit.Text("plan", sum), audit.Text("runtime", p.Runtime), audit.Text("image", p.Image),
 		audit.List("command", p.Command), audit.Text("workspace", p.Workspace), audit.List("mounts", mounts), audit.List("tools", tools),
 		audit.List("grants", p.Grants), audit.List("env", p.EnvNames), audit.Text("policy", string(network)), audit.Text("moat", version),
-		audit.Text("kernel", kernel()),
+		audit.Text("kernel", kernel()), audit.Text("user", string(user)), audit.Text("limits", string(limits)),
 	}
+	if p.ImageDigest != "" {
+		fields = append(fields, audit.Text("image_digest", p.ImageDigest))
+	}
+	if p.AuditInput {
+		fields = append(fields, audit.Flag("audit_input", true))
+	}
+	return fields
 }
 
 // event enters something. What finds no room is counted, and that is entered when there is room again.

@@ -15,7 +15,7 @@ import (
 func startedFields(r sandbox.Report) []audit.Field {
 	return []audit.Field{
 		audit.Text("memory", holdText(r.Memory)), audit.Text("cpus", holdText(r.CPUs)), audit.Text("pids", holdText(r.PIDs)),
-		audit.List("warnings", r.Warnings),
+		audit.List("warnings", r.Warnings), audit.List("walls", r.Walls),
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"moat/internal/sandbox"
 	"moat/internal/sandbox/cgroup"
+	"moat/internal/sandbox/walls"
 )
 
 // Report implements sandbox.Runtime.
@@ -26,6 +27,9 @@ func (r *Runtime) Report(ctx context.Context, ref sandbox.Ref) (sandbox.Report, 
 		return sandbox.Report{}, fmt.Errorf("report on sandbox %s: %w", ref.ID, err)
 	}
 	report := rec.Report
+	if rec.group("pids") != "" { // its number is still its own
+		report.Walls = walls.Of(rec.PID)
+	}
 	if dir := rec.group("memory"); dir != "" {
 		report.OOMKills = cgroup.OOMKills(dir)
 		return report, nil

@@ -21,6 +21,10 @@ const (
 	landFile   = unix.LANDLOCK_ACCESS_FS_EXECUTE | unix.LANDLOCK_ACCESS_FS_READ_FILE | landWrite | landDevice
 )
 
+// minLandlock is the first version that is used. Before REFER existed, moving a file to another directory was refused
+// altogether; that breaks git and npm.
+const minLandlock = 2
+
 // landRule allows rights on everything at and below a path.
 type landRule struct {
 	path   string
@@ -56,14 +60,10 @@ func (b *Boot) landRules() []landRule {
 // behind the mounts, so its absence is no error. exe may be executed although it is not visible.
 func (b *Boot) restrictFiles(exe int) error {
 	abi := LandlockABI()
-	if abi == 0 {
+	if abi < minLandlock {
 		return nil
 	}
 	attr := unix.LandlockRulesetAttr{Handled_access_fs: landRead | landWrite | landMake | landDevice | landNever}
-	if abi < 2 {
-		// Before REFER existed, moving a file to another directory was refused altogether; that breaks git and npm.
-		return nil
-	}
 	if abi < 3 {
 		attr.Handled_access_fs &^= unix.LANDLOCK_ACCESS_FS_TRUNCATE
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"moat/internal/sandbox"
+	"moat/internal/sandbox/walls"
 )
 
 // record is what Start leaves in Ref.Dir for whoever must find the sandbox again.
@@ -69,6 +70,19 @@ func identify(pid int) (process, error) {
 		return process{}, err
 	}
 	return process{PID: pid, Start: start, Boot: string(bytes.TrimSpace(boot))}, nil
+}
+
+// walls tells what holds a guest; nothing if it has ended. Landlock cannot be looked at from outside, so what the
+// kernel has is what was used.
+func (p process) walls() []string {
+	found := walls.Of(p.PID)
+	if now, err := identify(p.PID); err != nil || now != p || len(found) == 0 {
+		return nil
+	}
+	if abi := LandlockABI(); abi >= minLandlock {
+		found = append(found, fmt.Sprintf("landlock %d", abi))
+	}
+	return found
 }
 
 func startTime(pid int) (uint64, error) {

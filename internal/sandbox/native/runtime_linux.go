@@ -112,6 +112,9 @@ func (r *Runtime) Report(_ context.Context, ref sandbox.Ref) (sandbox.Report, er
 	}
 	rep := rec.Report
 	rep.OOMKills = rec.Groups.oomKills()
+	if rec.Process.PID != 0 {
+		rep.Walls = rec.Process.walls()
+	}
 	return rep, nil
 }
 

@@ -82,6 +82,23 @@ func (s *suite) testMemoryLimit(t *testing.T) {
 	}
 }
 
+// testWalls: what holds the sandbox is told as the kernel has it, while there is a guest.
+func (s *suite) testWalls(t *testing.T, b *box) {
+	if !s.SharedKernel {
+		t.Skip("the guest is on another kernel")
+	}
+	report, err := s.rt.Report(ctx(t), b.spec.Ref)
+	check(t, err)
+	for _, want := range []string{"no_new_privs", "seccomp filter"} {
+		if !slices.Contains(report.Walls, want) {
+			t.Errorf("%q is not among the walls: %q", want, report.Walls)
+		}
+	}
+	if landlock := slices.ContainsFunc(report.Walls, func(w string) bool { return strings.HasPrefix(w, "landlock ") }); landlock != s.Landlock {
+		t.Errorf("landlock: told %v, want %v", landlock, s.Landlock)
+	}
+}
+
 func (s *suite) testCPULimit(t *testing.T) {
 	spec := s.newSpec(t)
 	spec.Limits.CPUs = 0.2

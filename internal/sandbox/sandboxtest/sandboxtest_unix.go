@@ -75,7 +75,7 @@ func Run(t *testing.T, newRuntime func(testing.TB) sandbox.Runtime, opts Options
 			{"system is read-only", s.testReadOnly}, {"temporary directories", s.testTemporary},
 			{"network", s.testNetwork}, {"mounts", s.testMounts}, {"mount table", s.testMountTable},
 			{"links out", s.testLinksOut}, {"setuid", s.testSetuid}, {"landlock", s.testLandlock}, {"tools", s.testTools},
-			{"difficult files", s.testDifficultFiles},
+			{"difficult files", s.testDifficultFiles}, {"walls", s.testWalls},
 		} {
 			t.Run(test.name, func(t *testing.T) { test.run(t, b) })
 		}
