@@ -207,6 +207,9 @@ func (l *lab) rejected(t *testing.T) {
 	if hints != 1 {
 		t.Errorf("an attached client was told %d times", hints)
 	}
+	if out, _ := l.moat("trace", "lab"); strings.Count(out, "lab was rejected for cred.example.com with status 401") != 2 {
+		t.Errorf("the record does not tell of two answers:\n%s", out)
+	}
 }
 
 // TestValidate stores what the provider says is good, and nothing else.

@@ -74,7 +74,11 @@ func detailOf(e audit.Entry) (string, bool) {
 		if e.Text("result") == "used" {
 			return "", false // the network's records tell that
 		}
-		return fmt.Sprintf("%s was %s for %s", e.Text("grant"), e.Text("result"), e.Text("host")), true
+		text := fmt.Sprintf("%s was %s for %s", e.Text("grant"), e.Text("result"), e.Text("host"))
+		if status := e.Number("status"); status >= 0 {
+			text += fmt.Sprintf(" with status %d", status)
+		}
+		return text, true
 	case "policy":
 		return fmt.Sprintf("uid %d allowed %s", e.Number("uid"), e.Text("allow")), true
 	case "input":

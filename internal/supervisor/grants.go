@@ -80,10 +80,10 @@ func (s *supervisor) grantTrouble(err error) {
 	s.tellOnce(err.Error())
 }
 
-// tellOnce tells the clients something that they have not been told yet.
+// tellOnce tells the clients something that they have not been told yet, and enters it.
 func (s *supervisor) tellOnce(text string) {
 	if _, told := s.told.LoadOrStore("grant: "+text, true); !told {
-		s.clients.notice(text)
+		s.warn(text)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"moat/internal/audit"
 	"moat/internal/ca"
 	"moat/internal/egress"
 	"moat/internal/egress/dial"
@@ -216,8 +217,9 @@ func (s *supervisor) refused(r egress.Refusal) {
 	s.warn(text)
 }
 
-// rejected tells the clients of a credential that a server does not accept, once for each host.
+// rejected enters that a server does not accept a credential, and tells the clients, once for each host.
 func (s *supervisor) rejected(r egress.Rejection) {
+	s.audit.event("credential", audit.Text("grant", r.Grant), audit.Text("host", r.Host.String()), audit.Text("result", "rejected"), audit.Number("status", r.Status))
 	renewing := func(g grant.Ready) bool {
 		return g.Name == r.Grant && r.Status == http.StatusUnauthorized && g.Rejected()
 	}
@@ -227,7 +229,7 @@ func (s *supervisor) rejected(r egress.Rejection) {
 	if _, told := s.network.rejected.LoadOrStore(r.Host, true); told {
 		return
 	}
-	s.clients.notice(rejection(r, s.Folder.Record().Plan.Grants))
+	s.warn(rejection(r, s.Folder.Record().Plan.Grants))
 }
 
 // rejection says how to mend it. Grants are as they were asked for.
