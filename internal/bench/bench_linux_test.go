@@ -70,6 +70,7 @@ func figures() []struct {
 		{"list", measureList},
 		{"logs", measureLogs},
 		{"output", measureOutput},
+		{"audit", measureAudit},
 		{"network requests", measureRequests},
 		{"network download", measureDownload},
 		{"network burden", measureBurden},
