@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -17,6 +18,9 @@ const asGuest = "moat-test-guest"
 func TestMain(m *testing.M) {
 	if os.Args[0] == asGuest {
 		os.Exit(run(context.Background(), []string{"guest"}))
+	}
+	if filepath.Base(os.Args[0]) == forgerName {
+		os.Exit(forge())
 	}
 	os.Exit(m.Run())
 }
