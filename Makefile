@@ -94,7 +94,7 @@ microbench: ## benchmarks of single packages (BENCH=regexp COUNT=n PKG=package)
 
 .PHONY: soak
 soak: ## the kill tests and the sessions in their long form (SOAK=number of rounds)
-	MOAT_SOAK=$(SOAK) CGO_ENABLED=1 go test -race -count 1 -timeout 6h -v ./internal/soak ./internal/screens
+	MOAT_SOAK=$(SOAK) CGO_ENABLED=1 go test -race -count 1 -timeout 6h -v ./internal/soak ./internal/screens ./internal/journal/ledger
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME

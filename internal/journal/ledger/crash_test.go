@@ -127,7 +127,7 @@ func TestVerifiersOfALiveRun(t *testing.T) {
 	done := make(chan struct{})
 	var verifiers sync.WaitGroup
 	for range 2 {
-		v := &rig{t: t, home: r.home, id: r.id, dir: r.dir, machine: r.machine, state: r.state, held: true}
+		v := &rig{t: t, home: r.home, id: r.id, dir: r.dir, machine: r.machine, signer: r.signer, state: r.state, held: true}
 		verifiers.Go(func() {
 			for {
 				select {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -69,9 +70,11 @@ func TestKilledWriters(t *testing.T) {
 	r := newRig(t, runID)
 	exe, err := os.Executable()
 	r.must(err)
-	kills := 200
-	if testing.Short() {
-		kills = 40
+	kills := 60
+	if text := os.Getenv("MOAT_SOAK"); text != "" { // as in internal/soak
+		if kills, err = strconv.Atoi(text); err != nil {
+			t.Fatalf("MOAT_SOAK=%q: write how many kills", text)
+		}
 	}
 	for i := range kills {
 		cmd := exec.Command(exe)

@@ -176,13 +176,21 @@ func (r *rig) verify() *Report {
 	if err != nil {
 		return &Report{Problems: []Problem{{What: err.Error()}}}
 	}
-	history, err := r.machine.VerifyMachine(keys, r.anchors())
+	var problems []Problem
+	unless := func(err error) {
+		if err != nil {
+			problems = append(problems, Problem{What: err.Error()})
+		}
+	}
+	seen, err := r.machine.Witnessed(audit.OriginOf(r.signer.Key, ""), keys)
+	unless(err)
+	history, err := r.machine.VerifyMachine(keys, append(r.anchors(), seen...))
 	r.must(err)
 	claims, err := history.Claims(r.id, keys)
-	var problems []Problem
-	if err != nil {
-		problems = append(problems, Problem{What: err.Error()})
-	}
+	unless(err)
+	seen, err = r.machine.Witnessed(audit.OriginOf(r.signer.Key, r.id), keys)
+	unless(err)
+	claims = append(claims, seen...)
 	report, err := VerifyRun(Subject{Dir: r.dir, Run: r.id, Keys: keys, Claims: claims, Known: history.Known(r.id), Held: r.held, State: r.state})
 	r.must(err)
 	report.Problems = append(append(problems, history.Problems...), report.Problems...)
@@ -229,7 +237,7 @@ func (r *rig) wantGood(what string) *Report {
 func (r *rig) files() []string {
 	r.t.Helper()
 	var all []string
-	for _, pattern := range []string{"audit/log", "audit/keys", "runs/*/audit/*", "runs/*/network.jsonl", "runs/*/output.*"} {
+	for _, pattern := range []string{"audit/log", "audit/keys", "audit/seen/*", "runs/*/audit/*", "runs/*/network.jsonl", "runs/*/output.*"} {
 		found, err := filepath.Glob(filepath.Join(r.home, pattern))
 		r.must(err)
 		all = append(all, found...)

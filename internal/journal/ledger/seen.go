@@ -53,6 +53,8 @@ func (m *Machine) Seen(origin string, keys []audit.Key) (audit.Signed, error) {
 	return signed, nil
 }
 
+var errNoWitness = errors.New("no witness that is known has signed it any more")
+
 // Witnessed are the checkpoints of a log that were cosigned, as claims.
 func (m *Machine) Witnessed(origin string, keys Keys) ([]Claim, error) {
 	signed, err := m.Seen(origin, keys.All())
@@ -62,11 +64,11 @@ func (m *Machine) Witnessed(origin string, keys Keys) ([]Claim, error) {
 	if err != nil {
 		return nil, err
 	}
-	source := "a witness has seen"
-	if len(signed.Witnesses) > 0 {
-		w := signed.Witnesses[0]
-		source = fmt.Sprintf("%s saw at %s", w.Key.Name, w.Time.Format("2006-01-02 15:04:05 UTC"))
+	if len(signed.Witnesses) == 0 { // nothing else is ever kept
+		return nil, fmt.Errorf("%s: %w", origin, errNoWitness)
 	}
+	w := signed.Witnesses[0]
+	source := fmt.Sprintf("%s saw at %s", w.Key.Name, w.Time.Format("2006-01-02 15:04:05 UTC"))
 	return []Claim{{Checkpoint: signed.Checkpoint, Source: source, Signed: signed}}, nil
 }
 
