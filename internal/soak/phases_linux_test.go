@@ -6,8 +6,13 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
+
+	"moat/internal/audit"
+	"moat/internal/journal/ledger"
 )
 
 func killAtStart(tr *trial) {
@@ -113,7 +118,7 @@ func killInput(tr *trial) {
 	random := rand.NewChaCha8([32]byte{byte(tr.delay)})
 	_, _ = random.Read(data) // never fails
 	sum := fmt.Sprintf("%x  -\n", sha256.Sum256(data))
-	c := tr.world.run("-n", tr.name, "-i", "--", "sha256sum")
+	c := tr.world.run("-n", tr.name, "-i", "--audit-input", "--", "sha256sum")
 	c.cmd.Stdin = &paced{data: data, piece: 60_000, tick: time.NewTicker(5 * time.Millisecond)}
 	c.start()
 	tr.kill()
@@ -135,8 +140,49 @@ func killInput(tr *trial) {
 		if out := tr.record(run.ID, "stdout"); !bytes.Equal(out, []byte(sum)) {
 			tr.t.Errorf("sha256sum of the input is %q, the record has %q", sum, out)
 		}
+		tr.digests(run.ID, data)
 	} else if !tr.dead && c.code() != 125 {
 		tr.t.Errorf("%v, and the client ended with %d: %s", run, c.code(), c.err.String())
+	}
+}
+
+// digests checks that the audit record has digests of all that was sent, or says how many bytes are missing.
+func (tr *trial) digests(id string, data []byte) {
+	tr.t.Helper()
+	tr.command("wait", id).wait()
+	dir, err := os.OpenRoot(filepath.Join(tr.home, "runs", id))
+	if err != nil {
+		tr.fatalf("%v", err)
+	}
+	defer dir.Close()
+	key, err := ledger.InputKey(dir)
+	if err != nil {
+		tr.fatalf("%v", err)
+	}
+	log, err := ledger.OpenReader(dir)
+	if err != nil {
+		tr.fatalf("%v", err)
+	}
+	defer log.Close()
+	known := int64(0)
+	for text, err := range log.Entries() {
+		e, perr := audit.ParseEntry(text)
+		switch {
+		case err != nil || perr != nil:
+			tr.fatalf("%v, %v", err, perr)
+		case e.Kind == "gap" && e.Text("what") == "input":
+			known += e.Number("lost")
+		case e.Kind == "input":
+			from, to := e.Number("from"), e.Number("to")
+			if from > known || to > int64(len(data)) || ledger.InputHMAC(key, e.Text("source"), uint64(from), data[from:to]) != e.Text("hmac") {
+				tr.t.Errorf("entry %d has bytes %d to %d, after %d: it is not what was sent", e.Seq, from, to, known)
+				return
+			}
+			known = max(known, to)
+		}
+	}
+	if known != int64(len(data)) {
+		tr.t.Errorf("the audit record knows of %d bytes of input, want %d", known, len(data))
 	}
 }
 
