@@ -27,7 +27,8 @@ func (app *App) traceCommand() *cobra.Command {
 		Short: "Show what a run did, and what it exchanged with the network",
 		Long: `Show the course of a run, of the newest one if none is named: when it was made, started and ended, which hosts it reached or
 was refused, who attached, and what else its audit record has. With --network each request, connection and DNS question is shown, allowed or refused, with the
-rule that decided. Times are UTC. What the sandbox sent is made harmless for a terminal.
+rule that decided. With -v all else that is on record is shown: of the course what its entries in the audit record have, of requests addresses, rules, headers and
+bodies. Times are UTC. What the sandbox sent is made harmless for a terminal.
 
 With -f it goes on until the run ends; a signal ends it with 128+n. Requests are then shown when they are complete, and
 those that never were come last. With -f, --json prints one object a line, otherwise an array.`,
@@ -41,7 +42,7 @@ those that never were come last. With -f, --json prints one object a line, other
 	f := c.Flags()
 	f.BoolVar(&o.network, "network", false, "each request, connection and DNS question")
 	f.BoolVarP(&o.follow, "follow", "f", false, "go on with what comes until the run ends")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "with addresses, rules, and what was recorded of headers and bodies")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "with all that is on record of each line")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	return c
 }

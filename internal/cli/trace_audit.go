@@ -13,9 +13,14 @@ import (
 
 // happened is what the audit record of a run has for its course, besides what the run's own record and that of the network
 // tell. It is not verified here.
-type happened struct{ log *ledger.Reader } // nil: there is none
+type happened struct {
+	log  *ledger.Reader // nil: there is none
+	all  bool           // of no interest to most people, too
+	told map[string]audit.Entry
+}
 
-func openHappened(t *traffic) (*happened, error) {
+// openHappened opens the record. Of requests and output, of which there are many, nobody is ever told each entry.
+func openHappened(t *traffic, all bool) (*happened, error) {
 	root, err := os.OpenRoot(t.home.Dir(t.rec.ID))
 	if err != nil {
 		return nil, fmt.Errorf("read the audit record: %w", err)
@@ -28,7 +33,7 @@ func openHappened(t *traffic) (*happened, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &happened{log}, nil
+	return &happened{log: log, all: all, told: make(map[string]audit.Entry)}, nil
 }
 
 func (h *happened) close() {
@@ -48,11 +53,33 @@ func (h *happened) more() []event {
 		if err != nil || e.Parse(data) != nil {
 			break // "moat audit" says what is wrong
 		}
-		if detail, ok := detailOf(e); ok {
-			events = append(events, event{T: e.Time, Event: e.Kind, Detail: &detail})
+		switch detail, ok := detailOf(e); {
+		case e.Kind == "created" || e.Kind == "started" || e.Kind == "ended":
+			h.told[e.Kind] = e // it is told by run.json
+		case ok || h.all && e.Kind != "network" && e.Kind != "output":
+			events = append(events, event{T: e.Time, Event: e.Kind, Detail: &detail}.of(e))
 		}
 	}
 	return events
+}
+
+// add adds what the record has of events that are told by run.json.
+func (h *happened) add(events []event) []event {
+	for i, e := range events {
+		if entry, ok := h.told[e.Event]; ok {
+			events[i] = e.of(entry)
+		}
+	}
+	return events
+}
+
+// of is the event with the entry that it was read from.
+func (e event) of(entry audit.Entry) event {
+	e.Entry, e.Fields = &entry.Seq, make(map[string]any, len(entry.Fields))
+	for _, f := range entry.Fields {
+		e.Fields[f.Name] = map[audit.FieldType]any{audit.IsText: f.Text, audit.IsNumber: f.Num, audit.IsFlag: f.Num == 1, audit.IsList: f.List}[f.Type]
+	}
+	return e
 }
 
 // detailOf says in words what an entry means; false for what is told another way.

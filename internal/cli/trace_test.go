@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"moat/internal/audit"
 	"moat/internal/journal"
 	"moat/internal/run"
 )
@@ -39,7 +40,7 @@ func FuzzTraceIsHarmless(f *testing.F) {
 		details(&out, r)
 		hosts := map[string]*event{}
 		e, _ := groupByHost(hosts, r)
-		if err := printEvent(&out, *e); err != nil {
+		if err := printEvent(&out, *e, true); err != nil {
 			t.Fatal(err)
 		}
 		list := jsonList{w: &out, lines: true}
@@ -135,14 +136,21 @@ func TestPrintEvent(t *testing.T) {
 	groupByHost(hosts, journal.Request{T: at, Host: "a\x1b.example", BytesIn: 2048, BytesOut: 3})
 	e, _ := groupByHost(hosts, journal.Request{T: at.Add(time.Second), Host: "a\x1b.example", Decision: journal.Denied})
 	var out bytes.Buffer
+	entry := audit.Entry{Seq: 7, Time: at, Kind: "created", Fields: []audit.Field{
+		audit.List("command", []string{"ls", "a\x1bb"}), audit.Number("n", -1), audit.Flag("on", true), audit.Text("text", "\u202ex"),
+	}}
 	for _, e := range []event{
-		{T: at, Event: "created"}, *e, {T: at, Event: "ended", State: &failed, ExitCode: &code, Reason: unlessEmpty("why\n")},
+		event{T: at, Event: "created"}.of(entry), *e, {T: at, Event: "ended", State: &failed, ExitCode: &code, Reason: unlessEmpty("why\n")},
 	} {
-		if err := printEvent(&out, e); err != nil {
+		if err := printEvent(&out, e, true); err != nil {
 			t.Fatal(err)
 		}
 	}
 	want := `2026-01-02 03:04:05.678  created
+    command: ["ls" "a\x1bb"]
+    n: -1
+    on: true
+    text: \u202ex
 2026-01-02 03:04:05.678  network   a\x1b.example: 2 records, 1 denied, 2.0K in, 3 out, until 2026-01-02 03:04:06.678
 2026-01-02 03:04:05.678  ended     exited with code 3: why\n
 `

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -29,7 +30,9 @@ type event struct {
 	ExitCode *int       `json:"exit_code"`
 	Reason   *string    `json:"reason"`
 
-	Detail *string `json:"detail"` // of what the audit record has
+	Detail *string        `json:"detail"` // of what the audit record has
+	Entry  *int64         `json:"entry"`  // its number there
+	Fields map[string]any `json:"fields"` // what it has (docs/formats.md)
 }
 
 // maxHosts is how many hosts are told apart: the sandbox can make up any number of names.
@@ -41,24 +44,25 @@ const otherHosts = "other hosts"
 // timeline prints a run's course: all that happened, in order. While it is followed a host is shown when it is first
 // heard of, and what came of it at the end.
 func timeline(ctx context.Context, w io.Writer, t *traffic, o traceOptions) error {
-	print := printEvent
+	print := func(w io.Writer, e event) error { return printEvent(w, e, o.verbose) }
 	list := &jsonList{w: w, lines: o.follow}
 	if o.json {
 		print = func(_ io.Writer, e event) error { return list.add(e) }
 	}
-	if o.follow {
-		for _, e := range beginning(t.rec) {
-			if err := print(w, e); err != nil {
-				return err
-			}
-		}
-	}
-	happened, err := openHappened(t)
+	happened, err := openHappened(t, o.verbose)
 	if err != nil {
 		return err
 	}
 	defer happened.close()
+	events := happened.more() // first, to know the beginning
+	events = append(happened.add(beginning(t.rec)), events...)
 	if o.follow {
+		for _, e := range events {
+			if err := print(w, e); err != nil {
+				return err
+			}
+		}
+		events = nil
 		flush := t.flush
 		t.flush = func() error {
 			for _, e := range happened.more() {
@@ -80,10 +84,6 @@ func timeline(ctx context.Context, w io.Writer, t *traffic, o traceOptions) erro
 			}
 		}
 	}
-	var events []event
-	if !o.follow {
-		events = beginning(t.rec)
-	}
 	for _, e := range hosts {
 		events = append(events, *e)
 	}
@@ -91,7 +91,7 @@ func timeline(ctx context.Context, w io.Writer, t *traffic, o traceOptions) erro
 	slices.SortStableFunc(events, func(a, b event) int {
 		return cmp.Or(a.T.Compare(b.T), strings.Compare(hostOf(a), hostOf(b)))
 	})
-	for _, e := range append(events, ending(t.rec)...) {
+	for _, e := range append(events, happened.add(ending(t.rec))...) {
 		if err := print(w, e); err != nil {
 			return err
 		}
@@ -153,7 +153,8 @@ func groupByHost(hosts map[string]*event, r journal.Request) (e *event, first bo
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000") }
 
-func printEvent(w io.Writer, e event) error {
+// printEvent prints an event; whole also what its entry has.
+func printEvent(w io.Writer, e event, whole bool) error {
 	var what string
 	switch {
 	case e.Host != nil:
@@ -176,6 +177,16 @@ func printEvent(w io.Writer, e event) error {
 			what += ": " + visible(*e.Reason)
 		}
 	}
-	_, err := fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("%s  %-8s  %s", stamp(e.T), e.Event, what), " "))
+	text := strings.TrimRight(fmt.Sprintf("%s  %-8s  %s", stamp(e.T), e.Event, what), " ") + "\n"
+	if whole {
+		for _, name := range slices.Sorted(maps.Keys(e.Fields)) {
+			value := fmt.Sprint(e.Fields[name])
+			if list, ok := e.Fields[name].([]string); ok {
+				value = fmt.Sprintf("%q", list) // so that they can be told apart
+			}
+			text += fmt.Sprintf("    %s: %s\n", name, visible(value))
+		}
+	}
+	_, err := io.WriteString(w, text)
 	return err
 }
