@@ -75,7 +75,11 @@ func (app *App) audit(c *cobra.Command, o auditOptions, args []string) error {
 	}
 	id := "" // the machine
 	if !o.all {
-		if id, err = v.find(args); err != nil {
+		var missing *run.NotFoundError
+		if id, err = v.find(args); errors.As(err, &missing) && len(args) > 0 && run.IsID(args[0]) {
+			return app.auditGone(v, args[0], o.json, err)
+		}
+		if err != nil {
 			return err
 		}
 		if err := v.closing(c.Context(), id); err != nil {
@@ -96,6 +100,25 @@ func (app *App) audit(c *cobra.Command, o auditOptions, args []string) error {
 		return fmt.Errorf("audit of %s: %w", id, err)
 	}
 	return app.showReport(report, o.json)
+}
+
+// auditGone says of a run that is not there whether it should be: notFound if there never was such a run.
+func (app *App) auditGone(v *verifier, id string, asJSON bool, notFound error) error {
+	if err := v.verifyMachine(nil); err != nil {
+		return err
+	}
+	switch {
+	case !v.history.Knows(id):
+		return notFound
+	case v.history.Destroyed(id):
+		return &exitError{code: codeFailure, err: fmt.Errorf("%s was destroyed with moat", id), hint: "the record of that is in: moat audit --all --export FILE"}
+	}
+	r := &ledger.Report{Problems: append(v.machineProblems(), ledger.Problem{What: notThere(id)})}
+	return app.showReport(&audited{Report: r, id: id, state: "missing"}, asJSON)
+}
+
+func notThere(id string) string {
+	return id + " is not there any more, and nobody has destroyed it with moat"
 }
 
 // auditBad is the exit of a record that is not intact; what is to be said has been said.
@@ -157,17 +180,20 @@ const (
 // run verifies a run's record.
 func (v *verifier) run(ctx context.Context, id string) (*audited, error) {
 	for try := 1; ; try++ {
+		fresh := v.history == nil
 		report, held, err := v.once(id)
 		if err != nil {
 			return nil, err
 		}
-		if report.Valid() || !held || try == auditTries {
+		if report.Valid() || !held && fresh || try == auditTries {
 			return report, nil
 		}
-		if err := waitFor(ctx, auditPause); err != nil {
-			return nil, err
+		if held {
+			if err := waitFor(ctx, auditPause); err != nil {
+				return nil, err
+			}
 		}
-		v.history = nil // it may have grown
+		v.history = nil // it may have grown, also since before the run was let go
 	}
 }
 
@@ -194,15 +220,12 @@ func (v *verifier) once(id string) (report *audited, held bool, err error) {
 	}
 	defer root.Close()
 	// The machine's record first: what it knows, the run's has already.
-	var problems []ledger.Problem
 	if v.history == nil {
 		if err := v.verifyMachine(v.anchor(root, id)); err != nil {
 			return nil, held, err
 		}
 	}
-	for _, p := range v.history.Problems {
-		problems = append(problems, ledger.Problem{What: "the record of the machine: " + where(p) + p.What})
-	}
+	problems := v.machineProblems()
 	claims, err := v.claims(id)
 	if err != nil {
 		problems = append(problems, ledger.Problem{What: err.Error()})
@@ -218,6 +241,18 @@ func (v *verifier) once(id string) (report *audited, held bool, err error) {
 	}
 	r.Problems = append(problems, r.Problems...)
 	return &audited{Report: r, id: id, name: v.name(id), state: state.State}, held, nil
+}
+
+// machineProblems are those of the machine's record, for the report about a run; none where that has a report of its own.
+func (v *verifier) machineProblems() []ledger.Problem {
+	var problems []ledger.Problem
+	if v.all {
+		return nil
+	}
+	for _, p := range v.history.Problems {
+		problems = append(problems, ledger.Problem{What: "the record of the machine: " + where(p) + p.What})
+	}
+	return problems
 }
 
 // name is the run's, if anybody knows.

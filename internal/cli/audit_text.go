@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"moat/internal/audit"
@@ -109,7 +110,7 @@ func printReport(w io.Writer, a *audited) error {
 	}
 	what := "the record of the machine"
 	if a.id != "" {
-		what = fmt.Sprintf("%s (%s, %s)", a.name, a.id, a.state)
+		what = strings.TrimPrefix(fmt.Sprintf("%s (%s, %s)", a.name, a.id, a.state), " ")
 	}
 	out.printf("%s: %s\n", what, verdict)
 	if a.Entries > 0 {
@@ -186,9 +187,8 @@ func (app *App) auditAll(ctx context.Context, v *verifier, asJSON bool) error {
 	}
 	machine := v.history.Report
 	for _, id := range v.history.Missing(ids) {
-		machine.Problems = append(machine.Problems, ledger.Problem{What: fmt.Sprintf("%s is not there any more, and nobody has destroyed it with moat", id)})
+		machine.Problems = append(machine.Problems, ledger.Problem{What: notThere(id)})
 	}
-	v.history.Problems = nil // they are shown once
 	all := []*audited{{Report: &machine}}
 	for _, id := range ids {
 		a, err := v.run(ctx, id)

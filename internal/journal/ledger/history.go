@@ -177,5 +177,8 @@ func (h *History) Missing(there []string) []string {
 	return missing
 }
 
+// Destroyed reports whether a person removed a run with moat.
+func (h *History) Destroyed(run string) bool { return h.runs[run] != nil && h.runs[run].destroyed }
+
 // Knows reports whether a run was ever entered.
 func (h *History) Knows(run string) bool { return h.runs[run] != nil }
