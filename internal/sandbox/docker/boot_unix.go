@@ -11,38 +11,11 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 
-	"moat/internal/sandbox"
+	"moat/internal/sandbox/box"
 )
-
-// newBoot collects what the guest must know of spec. Who commands run as is decided when the engine has said what it is.
-func newBoot(ctx context.Context, spec sandbox.Spec) (Boot, error) {
-	b := Boot{Secret: spec.Secret, ID: spec.ID, Network: spec.Network, SSHAgent: spec.SSHAgent}
-	if spec.TrustFile == "" {
-		return b, nil
-	}
-	var err error
-	if spec.Trusted != nil {
-		if err = spec.Trusted(ctx); err != nil {
-			return b, err
-		}
-	}
-	if b.Roots, err = os.ReadFile(spec.TrustFile); err != nil {
-		return b, fmt.Errorf("roots to trust: %w", err)
-	}
-	if b.Root, err = os.ReadFile(filepath.Join(filepath.Dir(spec.TrustFile), "root.pem")); err != nil {
-		return b, fmt.Errorf("roots to trust: %w", err)
-	}
-	if spec.KnownHostsFile != "" {
-		if b.Known, err = os.ReadFile(spec.KnownHostsFile); err != nil {
-			return b, fmt.Errorf("hosts that ssh knows: %w", err)
-		}
-	}
-	return b, nil
-}
 
 // acceptBoot waits for the guest.
 func acceptBoot(ctx context.Context, l *net.UnixListener) (*net.UnixConn, error) {
@@ -58,9 +31,9 @@ func acceptBoot(ctx context.Context, l *net.UnixListener) (*net.UnixConn, error)
 }
 
 // handOver tells the guest what to do and waits until it has done it. A guest that says something else is reported with that.
-func (b Boot) handOver(ctx context.Context, c *net.UnixConn, files ...*os.File) error {
+func handOver(ctx context.Context, b box.Boot, c *net.UnixConn, files ...*os.File) error {
 	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
-	err := b.send(c, files)
+	err := sendBoot(b, c, files)
 	// An error of sending means that the guest is gone; what it said before tells more.
 	line, readErr := bufio.NewReader(io.LimitReader(c, 4<<10)).ReadString('\n')
 	switch line = strings.TrimSpace(line); {
@@ -77,7 +50,7 @@ func (b Boot) handOver(ctx context.Context, c *net.UnixConn, files ...*os.File) 
 	}
 }
 
-func (b Boot) send(c *net.UnixConn, files []*os.File) error {
+func sendBoot(b box.Boot, c *net.UnixConn, files []*os.File) error {
 	fds := make([]int, len(files))
 	for i, f := range files {
 		raw, err := f.SyscallConn()

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"moat/internal/sandbox"
+	"moat/internal/sandbox/box"
 )
 
 // Paths inside.
@@ -48,7 +49,7 @@ func masked() []string {
 }
 
 // request is what the engine is asked to make for spec, whose sources have been looked at. exe is this program, for Linux.
-func request(spec sandbox.Spec, found sources, exe string, entry []string) createRequest {
+func request(spec sandbox.Spec, found box.Sources, exe string, entry []string) createRequest {
 	req := createRequest{
 		Hostname: spec.Hostname,
 		User:     "0:0", // the guest's; it becomes the command's
@@ -93,9 +94,9 @@ func request(spec sandbox.Spec, found sources, exe string, entry []string) creat
 	bind(exe, insideMoat, true)
 	bind(filepath.Join(spec.Dir, bootDir), insideBoot, true)
 	bind(filepath.Join(spec.Dir, homeDir), spec.User.Home, false)
-	bind(found.workspace, sandbox.WorkspaceDir, false)
+	bind(found.Workspace, sandbox.WorkspaceDir, false)
 	for i, m := range spec.Mounts {
-		bind(found.mounts[i], m.Target, m.ReadOnly)
+		bind(found.Mounts[i], m.Target, m.ReadOnly)
 	}
 	return req
 }
@@ -111,17 +112,3 @@ func placeholder(ref sandbox.Ref, image string) createRequest {
 
 // rootless tells whether root of the engine's containers is the user that the engine runs as.
 func (i info) rootless() bool { return slices.Contains(i.SecurityOptions, "name=rootless") }
-
-// commandUser decides who commands run as. Files that they make in the workspace must belong to the person: with an engine
-// that runs as the person, root inside is the person; otherwise the person's own number is. Only where the person is root,
-// who may run as anybody, the image's wish counts.
-func commandUser(spec sandbox.Spec, rootless bool) (user sandbox.User, image string) {
-	user = spec.User
-	switch {
-	case rootless:
-		user.UID, user.GID = 0, 0
-	case user.UID == 0:
-		image = spec.Image.User
-	}
-	return user, image
-}

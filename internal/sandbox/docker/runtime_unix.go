@@ -8,13 +8,12 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
 
 	"moat/internal/sandbox"
+	"moat/internal/sandbox/box"
 	"moat/internal/sock"
 )
 
@@ -193,7 +192,7 @@ func (r *Runtime) Remove(ctx context.Context, ref sandbox.Ref) error {
 	}
 	if err == nil {
 		r.letGo(ref.Dir)
-		err = clearDir(ref.Dir)
+		err = box.Clear(ref.Dir, homeDir)
 	}
 	if err != nil {
 		return fmt.Errorf("remove sandbox %s: %w", ref.ID, err)
@@ -269,50 +268,4 @@ func pause(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// clearDir removes everything in dir but the home directory, and that and dir itself if they are empty. What is in dir is
-// moat's own: the sandbox writes in the home directory only.
-func clearDir(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	left := false
-	for _, e := range entries {
-		path := filepath.Join(dir, e.Name())
-		if e.Name() == homeDir {
-			left = syscall.Rmdir(path) != nil
-			continue
-		}
-		if err := removeTree(path); err != nil {
-			return err
-		}
-	}
-	if left {
-		return nil
-	}
-	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
-		return err
-	}
-	return nil
-}
-
-// removeTree removes a tree whose modes may forbid that to its owner.
-func removeTree(path string) error {
-	err := os.RemoveAll(path)
-	if !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	// A directory is visited before it is read.
-	_ = filepath.WalkDir(path, func(p string, e fs.DirEntry, _ error) error {
-		if e != nil && e.IsDir() {
-			_ = os.Chmod(p, 0o700) // what it did not help is seen below
-		}
-		return nil
-	})
-	return os.RemoveAll(path)
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"moat/internal/sandbox"
+	"moat/internal/sandbox/box"
 	"moat/internal/sock"
 )
 
@@ -32,7 +33,7 @@ type launch struct {
 
 // start makes the sandbox. What it made is left to Remove if it fails.
 func (r *Runtime) start(ctx context.Context, spec sandbox.Spec) error {
-	found, err := look(spec)
+	found, err := box.Look(spec)
 	if err != nil {
 		return err
 	}
@@ -213,17 +214,17 @@ func (l *launch) receive(ctx context.Context, about <-chan info) error {
 	if l.pid, err = peerPID(conn); err != nil {
 		return err
 	}
-	boot, err := newBoot(ctx, l.spec)
+	boot, err := box.NewBoot(ctx, l.spec)
 	if err != nil {
 		return err
 	}
 	select {
 	case what := <-about:
-		boot.User, boot.ImageUser = commandUser(l.spec, what.rootless())
+		boot.User, boot.ImageUser = box.CommandUser(l.spec, what.rootless())
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	return boot.handOver(ctx, conn, l.guest, l.log)
+	return handOver(ctx, boot, conn, l.guest, l.log)
 }
 
 // explain adds the end of the guest's log to err.

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"moat/internal/sandbox"
+	"moat/internal/sandbox/box"
 )
 
 func TestLife(t *testing.T) {
@@ -212,27 +213,6 @@ func TestDiagnose(t *testing.T) {
 	}
 }
 
-func TestCommandUser(t *testing.T) {
-	me, root := sandbox.User{UID: 1000, GID: 100}, sandbox.User{}
-	for name, test := range map[string]struct {
-		person   sandbox.User
-		rootless bool
-		uid, gid int
-		image    string
-	}{
-		"ordinary":       {me, false, 1000, 100, ""},
-		"root":           {root, false, 0, 0, "node"},
-		"rootless":       {me, true, 0, 0, ""},
-		"rootless, root": {root, true, 0, 0, ""},
-	} {
-		spec := sandbox.Spec{User: test.person, Image: sandbox.Image{User: "node"}}
-		user, image := commandUser(spec, test.rootless)
-		if user.UID != test.uid || user.GID != test.gid || image != test.image {
-			t.Errorf("%s: %+v, image's %q", name, user, image)
-		}
-	}
-}
-
 // TestRequest holds what an engine is asked for to what must never change by accident.
 func TestRequest(t *testing.T) {
 	spec := sandbox.Spec{
@@ -240,7 +220,7 @@ func TestRequest(t *testing.T) {
 		Workspace: "/link", Mounts: []sandbox.Mount{{Source: "/l", Target: "/data", ReadOnly: true}}, User: sandbox.User{Home: "/home/me"},
 		Limits: sandbox.Limits{MemoryBytes: 1 << 20, CPUs: 1.5},
 	}
-	req := request(spec, sources{workspace: "/real", mounts: []string{"/elsewhere"}}, "/bin/moat", []string{"guest", "x"})
+	req := request(spec, box.Sources{Workspace: "/real", Mounts: []string{"/elsewhere"}}, "/bin/moat", []string{"guest", "x"})
 	h := req.HostConfig
 	if h.NetworkMode != "none" || h.IpcMode != "private" || req.User != "0:0" || req.Image != "sha256:ab" || req.WorkingDir != "/srv" ||
 		h.LogConfig.Type != "none" || h.PidsLimit != sandbox.DefaultPIDs || h.Memory != 1<<20 || h.MemorySwap != 1<<20 || h.NanoCpus != 1_500_000_000 {

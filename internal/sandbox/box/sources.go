@@ -1,4 +1,4 @@
-package docker
+package box
 
 import (
 	"errors"
@@ -12,21 +12,21 @@ import (
 	"moat/internal/sandbox"
 )
 
-// sources are the host paths of what a sandbox shows, without links.
-type sources struct {
-	workspace string
-	mounts    []string // of Spec.Mounts
+// Sources are the host paths of what a sandbox shows, without links.
+type Sources struct {
+	Workspace string
+	Mounts    []string // of Spec.Mounts
 }
 
-// look looks at everything on the host that spec wants to be seen, and makes what a mount needs in the place of another
+// Look looks at everything on the host that spec wants to be seen, and makes what a mount needs in the place of another
 // one, as the person: an engine would make it as root.
-func look(spec sandbox.Spec) (sources, error) {
-	var found sources
+func Look(spec sandbox.Spec) (Sources, error) {
+	var found Sources
 	var err error
-	if found.workspace, err = source(spec.Workspace, spec.Forbidden); err != nil {
+	if found.Workspace, err = source(spec.Workspace, spec.Forbidden); err != nil {
 		return found, fmt.Errorf("workspace %s: %w", spec.Workspace, err)
 	}
-	if fi, err := os.Stat(found.workspace); err != nil || !fi.IsDir() {
+	if fi, err := os.Stat(found.Workspace); err != nil || !fi.IsDir() {
 		return found, fmt.Errorf("%w: workspace %s is not a directory", sandbox.ErrSpec, spec.Workspace)
 	}
 	for _, m := range spec.Mounts {
@@ -37,7 +37,7 @@ func look(spec sandbox.Spec) (sources, error) {
 		if err != nil {
 			return found, fmt.Errorf("mount %s at %s: %w", m.Source, m.Target, err)
 		}
-		found.mounts = append(found.mounts, from)
+		found.Mounts = append(found.Mounts, from)
 	}
 	return found, nil
 }
@@ -87,11 +87,11 @@ func below(p, top string) bool {
 
 // prepareTarget makes the place of a mount that lies in the workspace or in an earlier mount. No link is followed to it:
 // the sandbox may have put it there in an earlier run.
-func prepareTarget(spec sandbox.Spec, found sources, target, from string) error {
-	host, at := found.workspace, sandbox.WorkspaceDir
-	for i, m := range spec.Mounts[:len(found.mounts)] {
+func prepareTarget(spec sandbox.Spec, found Sources, target, from string) error {
+	host, at := found.Workspace, sandbox.WorkspaceDir
+	for i, m := range spec.Mounts[:len(found.Mounts)] {
 		if strings.HasPrefix(target, m.Target+"/") && len(m.Target) >= len(at) {
-			host, at = found.mounts[i], m.Target
+			host, at = found.Mounts[i], m.Target
 		}
 	}
 	rest, ok := strings.CutPrefix(target, at+"/")

@@ -1,4 +1,4 @@
-package docker
+package box
 
 import (
 	"bufio"
@@ -131,37 +131,37 @@ func trustPlaces() []string {
 }
 
 // writeEtc puts the sandbox's own files into the image's /etc: names for those who run, and what to trust.
-func (a *Arrival) writeEtc(user account) error {
+func (b Boot) writeEtc(user account) error {
 	if err := addAccount("/etc/passwd", user.uid, func(name string) string {
-		return fmt.Sprintf("%s:x:%d:%d::%s:/bin/sh", name, user.uid, user.gid, strings.NewReplacer(":", "", "\n", "").Replace(a.User.Home))
+		return fmt.Sprintf("%s:x:%d:%d::%s:/bin/sh", name, user.uid, user.gid, strings.NewReplacer(":", "", "\n", "").Replace(b.User.Home))
 	}, user.name); err != nil {
 		return err
 	}
 	if err := addAccount("/etc/group", user.gid, func(name string) string { return fmt.Sprintf("%s:x:%d:", name, user.gid) }, user.name); err != nil {
 		return err
 	}
-	if len(a.Known) > 0 {
+	if len(b.Known) > 0 {
 		const name = "/etc/ssh/ssh_known_hosts"
 		known, err := os.ReadFile(name)
 		if err == nil && len(known) > 0 {
 			known = append(known, '\n')
 		}
-		if err := put(name, append(known, a.Known...)); err != nil {
+		if err := put(name, append(known, b.Known...)); err != nil {
 			return err
 		}
 	}
-	if len(a.Roots) == 0 {
+	if len(b.Roots) == 0 {
 		return nil
 	}
 	for i, path := range trustPlaces() {
 		if _, err := os.Stat(path); err != nil && i > 0 {
 			continue
 		}
-		if err := put(path, a.Roots); err != nil {
+		if err := put(path, b.Roots); err != nil {
 			return err
 		}
 	}
-	for name, data := range map[string][]byte{"/etc/moat/roots.pem": a.Roots, "/etc/moat/root.pem": a.Root} {
+	for name, data := range map[string][]byte{"/etc/moat/roots.pem": b.Roots, "/etc/moat/root.pem": b.Root} {
 		if err := put(name, data); err != nil {
 			return err
 		}
