@@ -75,12 +75,23 @@ $(PLATFORMS:%=cross/%): cross/%:
 	GOOS=$(*D) GOARCH=$(*F) CGO_ENABLED=0 go build -buildvcs=false ./...
 
 .PHONY: dist
-dist: $(PLATFORMS:%=dist/%) ## stripped binaries of every platform, and their sha256, in dist/
+dist: $(PLATFORMS:%=dist/%) ## what is released for every platform, and its sha256, in dist/ (macOS: an archive with the guest)
 	cd dist && sha256sum moat-* > SHA256SUMS && cat SHA256SUMS
 
 .PHONY: $(PLATFORMS:%=dist/%)
 $(PLATFORMS:%=dist/%): dist/%:
 	GOOS=$(*D) GOARCH=$(*F) $(BUILD) -o dist/moat-$(*D)-$(*F)$(if $(filter windows,$(*D)),.exe) ./cmd/moat
+	$(if $(filter darwin,$(*D)),$(ARCHIVE))
+
+# On a Mac sandboxes have Linux, and moat finds its guest for that beside itself. The archive is the same each time for the same files.
+define ARCHIVE
+	rm -rf dist/.$(*F) && mkdir dist/.$(*F)
+	mv dist/moat-$(*D)-$(*F) dist/.$(*F)/moat
+	GOOS=linux GOARCH=$(*F) $(BUILD) -o dist/.$(*F)/moat-guest-linux-$(*F) ./cmd/moat
+	cp LICENSE dist/.$(*F)/
+	tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C dist/.$(*F) -c . | gzip -n > dist/moat-$(*D)-$(*F).tar.gz
+	rm -rf dist/.$(*F)
+endef
 
 .PHONY: bench
 bench: build ## speed and size against other tools (ONLY=regexp of figures, BENCH_JSON=file); takes minutes

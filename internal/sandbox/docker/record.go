@@ -12,13 +12,12 @@ import (
 
 // Names in Ref.Dir. What the person may want to see afterwards is in homeDir alone.
 const (
-	socketName  = "guest.sock"
-	recordName  = "guest.json"
-	logName     = "guest.log" // standard error of the guest
-	programName = "moat"      // a copy of this program, if it is needed
-	homeDir     = "home"      // the home directory inside
-	bootDir     = "boot"      // what the guest finds at insideBoot
-	bootSocket  = "sock"      // in it, until the guest has come
+	socketName = "guest.sock"
+	recordName = "guest.json"
+	logName    = "guest.log" // standard error of the guest
+	homeDir    = "home"      // the home directory inside
+	bootDir    = "boot"      // what the guest finds at insideBoot
+	bootSocket = "sock"      // in it, until the guest has come
 )
 
 // record is what Start leaves in Ref.Dir for whoever must find the sandbox again. It is written before the engine is asked

@@ -7,10 +7,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"golang.org/x/sync/errgroup"
 
@@ -49,7 +49,7 @@ func (r *Runtime) start(ctx context.Context, spec sandbox.Spec) error {
 	}
 	exe, err := r.program(spec.Dir)
 	if err != nil {
-		return fmt.Errorf("find moat's own program: %w", err)
+		return err
 	}
 	if err := l.run(ctx, request(spec, found, exe, []string{"guest", insideBoot + "/" + bootSocket})); err != nil {
 		return err
@@ -58,38 +58,12 @@ func (r *Runtime) start(ctx context.Context, spec sandbox.Spec) error {
 	return nil
 }
 
-// running is this program, whatever has become of its file (proc_pid_exe(5)).
-const running = "/proc/self/exe"
-
-// program is the file that the container gets as its first process. If the running one was replaced or removed meanwhile, it is
-// a copy in dir.
+// program is the file that the container gets as its first process.
 func (r *Runtime) program(dir string) (string, error) {
 	if r.Exe != "" {
 		return filepath.Abs(r.Exe)
 	}
-	path, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	now, err := os.Stat(running)
-	if err != nil {
-		return "", err
-	}
-	if there, err := os.Stat(path); err == nil && os.SameFile(there, now) {
-		return path, nil
-	}
-	copied := filepath.Join(dir, programName)
-	from, err := os.Open(running)
-	if err != nil {
-		return "", err
-	}
-	defer from.Close()
-	to, err := os.OpenFile(copied, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
-	if err != nil {
-		return "", err
-	}
-	_, err = io.Copy(to, from)
-	return copied, errors.Join(err, to.Close())
+	return box.Program(runtime.GOARCH, dir) // the engine is on this machine
 }
 
 // prepare makes Ref.Dir and what belongs in it.
