@@ -42,6 +42,7 @@ func rooms() []room {
 		{path: "internal/audit", floor: 0},
 		{path: "internal/ca", floor: 0},
 		{path: "internal/frame", floor: 0},
+		{path: "internal/mux", floor: 0},
 		{path: "internal/policy", floor: 0},
 		{path: "internal/secret", floor: 0},
 		{path: "internal/sock", floor: 0},
@@ -58,6 +59,7 @@ func rooms() []room {
 // neighbours lists the imports inside one floor that are right all the same.
 func neighbours() map[[2]string]string {
 	return map[[2]string]string{
+		{"internal/mux", "internal/frame"}:         "streams are carried in frames",
 		{"internal/guest", "internal/line"}:        "the guest is one of the two ends that share the line's protocol",
 		{"internal/grant", "internal/config"}:      "a person's own providers are files, which the strict parser reads",
 		{"internal/secret", "internal/atomicfile"}: "sealed files are replaced whole",
