@@ -64,7 +64,8 @@ type Config struct {
 	Names *names.Table
 	// Meter counts what the limits of the policy bound; the Interceptor uses the same one. Without one New makes one.
 	Meter *Meter
-	// OriginalDst says where a program wanted to go with a connection of Door.TCP. Without one the kernel is asked.
+	// OriginalDst says where a program wanted to go with a connection of Door.TCP. Without one the
+	// connection is asked (a method OriginalDst), or the kernel.
 	OriginalDst func(net.Conn) (netip.AddrPort, error)
 	// Connections is how many are served at the same time, all others wait in their listener's backlog; 0 is 2,048.
 	Connections int

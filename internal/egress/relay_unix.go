@@ -40,6 +40,11 @@ func newReader(conn net.Conn) *reader {
 func (r *reader) read() (data []byte, err error) {
 	var n int
 	if r.raw == nil {
+		if w, ok := r.conn.(interface{ Await() error }); ok { // a connection that was carried
+			if err := w.Await(); err != nil {
+				return nil, err
+			}
+		}
 		r.buf = buffers.Get().(*[bufferSize]byte)
 		n, err = r.conn.Read(r.buf[:])
 	} else {

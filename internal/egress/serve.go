@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"moat/internal/egress/names"
 	"moat/internal/journal"
 	"moat/internal/policy"
+	"moat/internal/sock"
 )
 
 // ErrClosed is what Serve returns after Close.
@@ -51,7 +53,7 @@ func New(c Config) *Egress {
 		c.Connections = defaultConnections
 	}
 	if c.OriginalDst == nil {
-		c.OriginalDst = originalDst
+		c.OriginalDst = wanted
 	}
 	if c.Refused == nil {
 		c.Refused = func(Refusal) {}
@@ -67,6 +69,16 @@ func New(c Config) *Egress {
 		Record: func(r journal.Request) { c.Recorder.End(r) },
 	})
 	return e
+}
+
+// wanted is where a program wanted to go with a connection. One that was carried here says it itself, of others the kernel knows.
+func wanted(conn net.Conn) (netip.AddrPort, error) {
+	if c, ok := conn.(interface {
+		OriginalDst() (netip.AddrPort, error)
+	}); ok {
+		return c.OriginalDst()
+	}
+	return sock.OriginalDst(conn)
 }
 
 // Serve serves what comes through a door until ctx is done (nil), Close is called (ErrClosed), or a socket of the door

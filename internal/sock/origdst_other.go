@@ -1,6 +1,6 @@
 //go:build !linux
 
-package egress
+package sock
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 	"net/netip"
 )
 
-// originalDst exists where netfilter does; elsewhere Config.OriginalDst is given.
-func originalDst(net.Conn) (netip.AddrPort, error) {
+// OriginalDst exists where netfilter does.
+func OriginalDst(net.Conn) (netip.AddrPort, error) {
 	return netip.AddrPort{}, errors.New("find where a connection wanted to go: only Linux can say it")
 }

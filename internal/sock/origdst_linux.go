@@ -1,4 +1,4 @@
-package egress
+package sock
 
 import (
 	"encoding/binary"
@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// originalDst is the address to which a program connected before netfilter redirected it: SO_ORIGINAL_DST of
+// OriginalDst is the address to which a program connected before netfilter redirected it: SO_ORIGINAL_DST of
 // linux/netfilter_ipv4.h and IP6T_SO_ORIGINAL_DST of linux/netfilter_ipv6/ip6_tables.h, both 80. Nothing else about a
 // connection is trusted.
-func originalDst(conn net.Conn) (netip.AddrPort, error) {
+func OriginalDst(conn net.Conn) (netip.AddrPort, error) {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
 		return netip.AddrPort{}, errors.New("find where a connection wanted to go: it is not a socket")
