@@ -14,6 +14,7 @@ import (
 
 	"moat/internal/frame"
 	"moat/internal/guest"
+	"moat/internal/line"
 	"moat/internal/sandbox"
 	"moat/internal/sandbox/docker"
 	"moat/internal/sandbox/native"
@@ -125,7 +126,7 @@ func enter() (guest.Config, error) {
 	}
 	cfg := guest.Config{Listener: listener, Secret: boot.Spec.Secret, Lifeline: lifeline, Init: true}
 	for i, fd := range boot.Kept {
-		cfg.Door = append(cfg.Door, os.NewFile(uintptr(fd), guest.DoorNames()[i]))
+		cfg.Door = append(cfg.Door, os.NewFile(uintptr(fd), line.DoorNames()[i]))
 	}
 	err = addAgent(&cfg, boot.Spec.SSHAgent)
 	return cfg, err

@@ -12,21 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Names of the door's sockets, in the order of their descriptors. The supervisor gets them by these names (line.Files).
-const (
-	DoorTCP4  = "tcp4"  // listener: every IPv4 connection that a program makes comes here (SO_ORIGINAL_DST tells where to)
-	DoorTCP6  = "tcp6"  // the same for IPv6
-	DoorDNS4  = "dns4"  // datagrams to port 53, wherever to
-	DoorDNS6  = "dns6"  // the same for IPv6
-	DoorProxy = "proxy" // listener at ProxyAddress, for programs that use a proxy
-)
-
-// DoorAgent is a listener on a unix socket, for clients of an ssh agent. It is there if it was asked for.
-const DoorAgent = "agent"
-
-// DoorNames are all of them but DoorAgent, which comes last.
-func DoorNames() []string { return []string{DoorTCP4, DoorTCP6, DoorDNS4, DoorDNS6, DoorProxy} }
-
 // Where the sockets are, inside. ProxyAddress is what HTTP_PROXY and its relatives name.
 const (
 	doorPort     = 15001
@@ -46,7 +31,7 @@ const (
 // nftables hands each connection and each question to a socket of ours, and refuses everything else at once. No
 // address outside exists there, so there is nothing that could be opened by taking the rules away. It needs
 // CAP_NET_ADMIN, and must be called before the first command is started. The sockets are returned in the order of
-// DoorNames; the caller closes them.
+// line.DoorNames, without the agent's; the caller closes them.
 func OpenDoor() ([]*os.File, error) {
 	if err := routeToLoopback(); err != nil {
 		return nil, fmt.Errorf("route everything to lo: %w", err)

@@ -3,6 +3,7 @@ package guest
 import (
 	"errors"
 	"fmt"
+	"moat/internal/line"
 	"net"
 	"net/netip"
 	"os"
@@ -44,9 +45,9 @@ func tryDoor(t *testing.T) {
 		t.Fatal(err)
 	}
 	arrived := make(chan string, 100)
-	for i, name := range DoorNames() {
+	for i, name := range line.DoorNames()[:len(files)] {
 		switch name {
-		case DoorDNS4, DoorDNS6:
+		case line.DoorDNS4, line.DoorDNS6:
 			c, err := net.FilePacketConn(files[i])
 			if err != nil {
 				t.Fatal(err)

@@ -30,14 +30,14 @@ type deadliner interface {
 	Close() error
 }
 
-// newKeeper takes over the sockets of a door, which are in the order of DoorNames, perhaps with DoorAgent.
+// newKeeper takes over the sockets of a door, which are in the order of line.DoorNames.
 func newKeeper(files []*os.File, log *slog.Logger) (*keeper, error) {
-	k := &keeper{names: append(DoorNames(), DoorAgent)[:len(files)], files: files, log: log, alone: true}
+	k := &keeper{names: line.DoorNames()[:len(files)], files: files, log: log, alone: true}
 	k.changed = sync.NewCond(&k.mu)
 	for i, f := range files {
 		var socket deadliner
 		var err error
-		if k.names[i] == DoorDNS4 || k.names[i] == DoorDNS6 {
+		if k.names[i] == line.DoorDNS4 || k.names[i] == line.DoorDNS6 {
 			var c net.PacketConn
 			if c, err = net.FilePacketConn(f); err == nil {
 				socket = c.(*net.UDPConn)

@@ -41,6 +41,7 @@ func (Release) Kind() byte   { return KindRelease }
 func (Files) Kind() byte     { return KindFiles }
 func (Borrow) Kind() byte    { return KindBorrow }
 func (Shutdown) Kind() byte  { return KindShutdown }
+func (Door) Kind() byte      { return KindDoor }
 
 // Bounds that only the codec needs.
 const (
@@ -65,7 +66,7 @@ const (
 // comesFrom says who sends messages of a kind; zero for an unknown one.
 func comesFrom(kind byte) (s side, both bool) {
 	switch kind {
-	case KindHello, KindWelcome, KindSpawned, KindFailed, KindOutput, KindInputDone, KindExit:
+	case KindHello, KindWelcome, KindSpawned, KindFailed, KindOutput, KindInputDone, KindExit, KindDoor:
 		return guestSide, false
 	case KindProof, KindResume, KindSpawn, KindPart, KindAck, KindInput, KindSignal, KindResize, KindRelease, KindShutdown, KindBorrow:
 		return hostSide, false
@@ -112,6 +113,8 @@ func decode(kind byte, payload []byte) (m Message, err error) {
 		m, err = decodeJSON[Files](payload)
 	case KindBorrow:
 		m, err = decodeJSON[Borrow](payload)
+	case KindDoor:
+		m, err = decodeJSON[Door](payload)
 	case KindShutdown:
 		m = Shutdown{}
 	default:
@@ -338,11 +341,14 @@ func (m Input) check() error {
 	return validate(m, len(m.Data) <= MaxData && inBounds(m.Offset, len(m.Data)), "length or offset")
 }
 
-func (m Files) check() error {
-	if err := validate(m, len(m.Names) > 0 && len(m.Names) <= MaxFiles, "number of files"); err != nil {
+func (m Files) check() error { return checkNames(m, m.Names) }
+func (m Door) check() error  { return checkNames(m, m.Names) }
+
+func checkNames(m Message, names []string) error {
+	if err := validate(m, len(names) > 0 && len(names) <= MaxFiles, "number of files"); err != nil {
 		return err
 	}
-	for _, n := range m.Names {
+	for _, n := range names {
 		if err := validate(m, len(n) <= 255, "length of a name"); err != nil {
 			return err
 		}

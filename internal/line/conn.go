@@ -14,14 +14,15 @@ var ErrNoFiles = errors.New("line: this stream cannot pass descriptors")
 
 // A Conn is one end of an opened line. Next is for one goroutine at a time, the other methods for any number.
 type Conn struct {
-	nc     net.Conn
-	from   side // who the peer is: only its messages are accepted
-	in     source
-	r      *frame.Reader
-	pos    int64  // bytes of the stream that Next has delivered
-	spawn  []byte // parts of a Spawn so far
-	proven bool   // the opening is over
-	closed sync.Once
+	nc      net.Conn
+	streams *streams // nc is one of them; nil: descriptors can be passed
+	from    side     // who the peer is: only its messages are accepted
+	in      source
+	r       *frame.Reader
+	pos     int64  // bytes of the stream that Next has delivered
+	spawn   []byte // parts of a Spawn so far
+	proven  bool   // the opening is over
+	closed  sync.Once
 
 	mu      sync.Mutex // guards writing
 	heads   []byte
@@ -30,7 +31,12 @@ type Conn struct {
 }
 
 func newConn(nc net.Conn, from side) *Conn {
-	c := &Conn{nc: nc, from: from, in: newSource(nc)}
+	c := &Conn{nc: nc, from: from}
+	if _, ok := nc.(*net.UnixConn); !ok {
+		c.streams = newStreams(nc, from == guestSide)
+		c.nc = c.streams.mux.Main()
+	}
+	c.in = newSource(c.nc)
 	c.r = frame.NewReader(c.in)
 	return c
 }
@@ -39,17 +45,18 @@ func newConn(nc net.Conn, from side) *Conn {
 func (c *Conn) Close() error {
 	var err error
 	c.closed.Do(func() {
-		err = c.nc.Close()
+		if c.streams != nil {
+			err = c.streams.close()
+		} else {
+			err = c.nc.Close()
+		}
 		c.in.Discard()
 	})
 	return err
 }
 
-// PassesFiles reports whether Files can be sent.
-func (c *Conn) PassesFiles() bool {
-	_, ok := c.nc.(*net.UnixConn)
-	return ok
-}
+// PassesFiles reports whether Files can be sent. Otherwise there is Carry.
+func (c *Conn) PassesFiles() bool { return c.streams == nil }
 
 // Buffered reports whether Next has a message (or the part of one) without waiting for the peer.
 func (c *Conn) Buffered() bool { return c.r.Buffered() }
@@ -146,7 +153,7 @@ func (c *Conn) gather(msgs []Message) error {
 		if heads, tail, err = encode(heads, m); err != nil {
 			return err
 		}
-		if len(tail) < small {
+		if len(tail) < small || c.streams != nil { // which copy in any case
 			heads = append(heads, tail...)
 		} else {
 			cuts = append(cuts, cut{len(heads), tail})

@@ -134,11 +134,12 @@ func TestFilesOnAnotherStream(t *testing.T) {
 	x, y := net.Pipe()
 	guest, host := newConn(x, hostSide), newConn(y, guestSide)
 	defer guest.Close()
+	defer host.Close()
 	files, names := pipes(t, 1)
 	if err := guest.Send(Files{Names: names, Files: files}); !errors.Is(err, ErrNoFiles) {
 		t.Error(err)
 	}
-	go func() { _, _ = x.Write(frame.Append(nil, KindFiles, []byte(`{"names":["x"]}`))) }()
+	go func() { _, _ = guest.nc.Write(frame.Append(nil, KindFiles, []byte(`{"names":["x"]}`))) }()
 	if _, err := host.Next(); !errors.Is(err, ErrNoFiles) {
 		t.Error(err)
 	}

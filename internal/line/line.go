@@ -50,8 +50,14 @@
 //
 // # Two bodies
 //
-// On one kernel the stream is a unix socket and Files may pass descriptors; elsewhere there are none, and the
-// same messages work.
+// On one kernel the stream is a unix socket and Files may pass descriptors. Elsewhere (any net.Conn that is no unix socket, or
+// one that Relayed hides) there are none: both ends put a multiplexer (package mux) on the connection, whose stream 0 is the
+// line, and the same messages work on it. What has no descriptor to be passed is carried in further streams:
+//
+//	guest ── Door{names} ──▶ host          once, in the place of Files; only now somebody stands at the door
+//	guest ── stream{Visit} ─▶ host         for each connection that comes to the door, and one for each socket of datagrams
+//
+// A visitor waits for his stream while there are too many, in the backlog of the door's socket.
 //
 // # Borrowed terminals
 //
@@ -110,6 +116,7 @@ const (
 	KindFiles     byte = 'F' // either way, one kernel only: names of the descriptors that travel with it
 	KindShutdown  byte = 'Q' // host → guest: end every process at once and exit
 	KindBorrow    byte = 'B' // host → guest, one kernel only: the host wants to read a process's terminal itself
+	KindDoor      byte = 'D' // guest → host, not on one kernel: the sockets of the door whose visitors are carried
 )
 
 // Stream says which of a process's streams data belongs to.
@@ -214,6 +221,26 @@ type Release struct {
 type Files struct {
 	Names []string   `json:"names"`
 	Files []*os.File `json:"-"`
+}
+
+// Door announces the sockets of the sandbox's door whose visitors are carried over this line; see [Conn.DoorSockets].
+type Door struct {
+	Names []string `json:"names"`
+}
+
+// Names of the door's sockets, in the order of their descriptors.
+const (
+	DoorTCP4  = "tcp4"  // listener: every IPv4 connection that a program makes comes here
+	DoorTCP6  = "tcp6"  // the same for IPv6
+	DoorDNS4  = "dns4"  // datagrams to port 53, wherever to
+	DoorDNS6  = "dns6"  // the same for IPv6
+	DoorProxy = "proxy" // listener for programs that use a proxy
+	DoorAgent = "agent" // listener on a unix socket, for clients of an ssh agent; only if it was asked for
+)
+
+// DoorNames lists them. DoorAgent, the last, may be missing.
+func DoorNames() []string {
+	return []string{DoorTCP4, DoorTCP6, DoorDNS4, DoorDNS6, DoorProxy, DoorAgent}
 }
 
 // Borrow asks for a process's terminal. A guest that cannot lend it does nothing.

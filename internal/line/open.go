@@ -46,8 +46,8 @@ func Open(ctx context.Context, nc net.Conn, secret []byte) (*Conn, Welcome, erro
 // open runs a handshake that ends with the context or after ProofTimeout, and closes nc if it fails.
 func open(ctx context.Context, nc net.Conn, peer side, handshake func(*Conn) error) (*Conn, error) {
 	c := newConn(nc, peer)
-	err := nc.SetDeadline(time.Now().Add(ProofTimeout))
-	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
+	err := c.nc.SetDeadline(time.Now().Add(ProofTimeout))
+	stop := context.AfterFunc(ctx, func() { _ = c.nc.SetDeadline(time.Unix(1, 0)) })
 	if err == nil {
 		err = handshake(c)
 	}
@@ -55,7 +55,7 @@ func open(ctx context.Context, nc net.Conn, peer side, handshake func(*Conn) err
 		err = errors.Join(context.Cause(ctx), err)
 	}
 	if err == nil {
-		err = nc.SetDeadline(time.Time{})
+		err = c.nc.SetDeadline(time.Time{})
 	}
 	if err != nil {
 		_ = c.Close()

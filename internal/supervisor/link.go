@@ -35,8 +35,8 @@ type mainProcess interface {
 	store(ctx context.Context, out line.Output) error
 	// inputDone hears how much of a source's input was taken.
 	inputDone(done line.InputDone)
-	// openDoor serves the sockets of the sandbox's door, which it takes over, until ctx is done.
-	openDoor(ctx context.Context, files line.Files)
+	// openDoor serves the sandbox's door, whose sockets it closes, until ctx is done.
+	openDoor(ctx context.Context, door line.DoorSockets)
 }
 
 // link is the supervisor's end of the line. One goroutine connects and receives; any may send.
@@ -228,8 +228,12 @@ func (l *link) drop() {
 	l.doors.Wait()
 }
 
-// takeDoor takes over the sockets of the sandbox's door.
-func (l *link) takeDoor(ctx context.Context, files line.Files) {
+// takeDoor takes over the sockets of the sandbox's door. err is why there are none: then nobody is let out.
+func (l *link) takeDoor(ctx context.Context, door line.DoorSockets, err error) {
+	if err != nil {
+		l.logger.Error("the door cannot be used", "error", err)
+		return
+	}
 	ctx, shut := context.WithCancel(ctx)
 	l.mu.Lock()
 	if l.shut != nil {
@@ -237,7 +241,7 @@ func (l *link) takeDoor(ctx context.Context, files line.Files) {
 	}
 	l.shut = shut
 	l.mu.Unlock()
-	l.doors.Go(func() { l.main.openDoor(ctx, files) })
+	l.doors.Go(func() { l.main.openDoor(ctx, door) })
 }
 
 // current is the connection of this moment; nil while the line is broken.
@@ -333,7 +337,12 @@ func (l *link) dispatch(ctx context.Context, conn *line.Conn, msg line.Message) 
 		if slices.Equal(m.Names, line.LoanNames()) {
 			return l.tapTerminal(ctx, conn, m)
 		}
-		l.takeDoor(ctx, m)
+		door, err := m.DoorSockets()
+		l.takeDoor(ctx, door, err)
+		return nil
+	case line.Door:
+		door, err := conn.DoorSockets(m)
+		l.takeDoor(ctx, door, err)
 		return nil
 	case line.InputDone:
 		if m.Process != line.Main {

@@ -25,7 +25,7 @@ type sink struct {
 
 func (s *sink) offset() uint64                       { return uint64(len(s.data)) }
 func (s *sink) wanted(first uint64) uint64           { return max(first, s.offset()) }
-func (s *sink) openDoor(context.Context, line.Files) {}
+func (s *sink) openDoor(context.Context, line.DoorSockets) {}
 
 func (s *sink) inputDone(d line.InputDone) { s.done = append(s.done, d) }
 func (s *sink) store(_ context.Context, out line.Output) error {
@@ -210,8 +210,8 @@ func TestDeafGuest(t *testing.T) {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		if err := l.send(line.Signal{Process: line.Main, Signal: 9}); err == nil {
-			t.Error("the signal was sent to a guest that does not read")
+		if err := l.send(line.Input{Process: line.Main, Data: make([]byte, line.MaxData)}); err == nil { // more than is kept on the way
+			t.Error("input was sent to a guest that does not read")
 		}
 		if took := time.Since(began); took != sendTimeout {
 			t.Errorf("it took %v", took)

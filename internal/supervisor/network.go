@@ -257,13 +257,10 @@ func (s *supervisor) networkTrouble(err error) {
 	s.warn("requests are recorded again")
 }
 
-// openDoor serves the door's sockets that the guest has handed out, until the line breaks or the run ends.
-func (s *supervisor) openDoor(ctx context.Context, files line.Files) {
-	door, agent, err := doorOf(files)
-	if err != nil {
-		s.Logger.Error("the door cannot be used", "error", err)
-		return
-	}
+// openDoor serves the sandbox's door until the line breaks or the run ends.
+func (s *supervisor) openDoor(ctx context.Context, sockets line.DoorSockets) {
+	defer sockets.Close()
+	door, agent := doorOf(sockets)
 	if s.network == nil {
 		door.TCP = append(door.TCP, agent)
 		refuseAll(ctx, door)
@@ -303,30 +300,22 @@ func refuseAll(ctx context.Context, door egress.Door) {
 	all.Wait()
 }
 
-// doorOf makes sockets of the descriptors, which it takes over. agent is nil if there is none.
-func doorOf(files line.Files) (door egress.Door, agent net.Listener, err error) {
-	var errs []error
-	for i, f := range files.Files {
-		var err error
-		var l net.Listener
-		switch name := files.Names[i]; {
-		case strings.HasPrefix(name, "dns"):
-			var c net.PacketConn
-			if c, err = net.FilePacketConn(f); err == nil {
-				door.DNS = append(door.DNS, c)
-			}
-		case name == "proxy":
-			door.Proxy, err = net.FileListener(f)
-		case name == "agent": // guest.DoorAgent
-			agent, err = net.FileListener(f)
+// doorOf sorts the sockets of a door. agent is nil if there is none.
+func doorOf(sockets line.DoorSockets) (door egress.Door, agent net.Listener) {
+	for name, l := range sockets.Listeners {
+		switch name {
+		case line.DoorProxy:
+			door.Proxy = l
+		case line.DoorAgent:
+			agent = l
 		default:
-			if l, err = net.FileListener(f); err == nil {
-				door.TCP = append(door.TCP, l)
-			}
+			door.TCP = append(door.TCP, l)
 		}
-		errs = append(errs, err, f.Close())
 	}
-	return door, agent, errors.Join(errs...)
+	for _, p := range sockets.Packets {
+		door.DNS = append(door.DNS, p)
+	}
+	return door, agent
 }
 
 // close ends what still goes on and completes the record. Nothing waits for room on a full disk any more. Only its first
