@@ -9,10 +9,12 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"moat/internal/frame"
+	"moat/internal/guest"
 	"moat/internal/line"
 )
 
@@ -53,6 +55,7 @@ const (
 type breaker struct {
 	t     *testing.T
 	r     *rig
+	dial  func(in, out int) (net.Conn, error) // a connection that breaks after so many bytes
 	rnd   *rand.Rand
 	spawn map[uint32]line.Spawn
 	recs  map[uint32]*record
@@ -61,13 +64,13 @@ type breaker struct {
 
 // round serves one connection until it breaks or everything has ended.
 func (b *breaker) round(in, out int) {
-	nc, err := net.Dial("unix", b.r.socket)
+	nc, err := b.dial(in, out)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	defer nc.Close()
 	_ = nc.SetReadDeadline(time.Now().Add(patience))
-	c, w, err := line.Open(context.Background(), &flaky{nc, in, out}, secret)
+	c, w, err := line.Open(context.Background(), nc, secret)
 	if err != nil {
 		return
 	}
@@ -133,6 +136,49 @@ func (b *breaker) done() bool { return b.recs[printer].exit != nil && b.recs[ech
 // TestTheLineBreaks breaks the line at random bytes: no byte may be lost, doubled or out of its order, neither of
 // output nor of input, and the exit status must arrive.
 func TestTheLineBreaks(t *testing.T) {
+	t.Run("on one kernel", func(t *testing.T) {
+		r := serve(t, nil)
+		breakLine(t, r, func(in, out int) (net.Conn, error) { return between(t, r.socket, in, out) })
+	})
+	t.Run("over plain bytes", func(t *testing.T) {
+		r := serve(t, func(c *guest.Config) { c.Relayed = true })
+		breakLine(t, r, func(in, out int) (net.Conn, error) {
+			nc, err := net.Dial("unix", r.socket)
+			return &flaky{nc, in, out}, err
+		})
+	})
+}
+
+// between dials a unix socket by way of somebody who breaks the connection.
+func between(t *testing.T, socket string, in, out int) (net.Conn, error) {
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	guest, err := net.Dial("unix", socket)
+	if err != nil {
+		return nil, err
+	}
+	host, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	middle, err := l.Accept()
+	if err != nil {
+		return nil, err
+	}
+	f := &flaky{guest, in, out}
+	for _, way := range [][2]net.Conn{{f, middle}, {middle, f}} {
+		go func() {
+			_, _ = io.Copy(struct{ io.Writer }{way[0]}, struct{ io.Reader }{way[1]})
+			_, _ = f.Close(), middle.Close()
+		}()
+	}
+	return host, nil
+}
+
+func breakLine(t *testing.T, r *rig, dial func(in, out int) (net.Conn, error)) {
 	rounds, lines := 300, 400_000
 	if testing.Short() {
 		rounds, lines = 60, 80_000
@@ -140,7 +186,7 @@ func TestTheLineBreaks(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	b := &breaker{
-		t: t, r: serve(t, nil), rnd: rand.New(rand.NewPCG(seed, 1)),
+		t: t, r: r, dial: dial, rnd: rand.New(rand.NewPCG(seed, 1)),
 		recs: map[uint32]*record{printer: newRecord(), echoer: newRecord()},
 		spawn: map[uint32]line.Spawn{
 			printer: sh(printer, fmt.Sprintf(`awk 'BEGIN { for (i = 0; i < %d; i++) { print "out", i; print "err", i >"/dev/stderr" } }'; exit 42`, lines)),

@@ -1,19 +1,22 @@
 package guest
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"moat/internal/line"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"moat/internal/line"
 )
 
 // doorChild is set in the process that the door is tested in: one with namespaces of its own.
@@ -39,48 +42,109 @@ func TestDoor(t *testing.T) {
 	}
 }
 
+// tryDoor knocks at the door with a supervisor who has its sockets, and with one to whom visitors are carried.
 func tryDoor(t *testing.T) {
 	files, err := OpenDoor()
 	if err != nil {
 		t.Fatal(err)
 	}
 	arrived := make(chan string, 100)
-	for i, name := range line.DoorNames()[:len(files)] {
-		switch name {
-		case line.DoorDNS4, line.DoorDNS6:
-			c, err := net.FilePacketConn(files[i])
-			if err != nil {
-				t.Fatal(err)
-			}
-			go func() {
-				buf := make([]byte, 100)
-				for {
-					n, from, err := c.ReadFrom(buf)
-					if err != nil {
-						return
-					}
-					arrived <- name + " " + string(buf[:n])
-					c.WriteTo([]byte("answer"), from)
-				}
-			}()
-		default:
-			l, err := net.FileListener(files[i])
-			if err != nil {
-				t.Fatal(err)
-			}
-			go func() {
-				for {
-					c, err := l.Accept()
-					if err != nil {
-						return
-					}
-					arrived <- fmt.Sprintf("%s %v", name, originalDst(t, c))
-					c.Write([]byte("hello"))
-					c.Close()
-				}
-			}()
+	again := make([]*os.File, len(files))
+	for i, f := range files {
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
 		}
+		again[i] = os.NewFile(uintptr(fd), f.Name())
 	}
+	had, err := line.Files{Names: line.DoorNames()[:len(files)], Files: files}.DoorSockets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stand(t, had, arrived)
+	knockEverywhere(t, arrived)
+	if err := had.Close(); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("carried", func(t *testing.T) {
+		secret := make([]byte, 32)
+		l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- Serve(ctx, Config{Listener: l, Secret: secret, Relayed: true, Door: again}) }()
+		nc, err := net.Dial("unix", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, _, err := line.Open(ctx, line.Relayed(nc), secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := conn.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		carried, err := conn.DoorSockets(m.(line.Door))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stand(t, carried, arrived)
+		knockEverywhere(t, arrived)
+		cancel()
+		conn.Close()
+		<-ended
+	})
+}
+
+// stand says of each that comes to a door where it wanted to go.
+func stand(t *testing.T, door line.DoorSockets, arrived chan<- string) {
+	for name, c := range door.Packets {
+		go func() {
+			buf := make([]byte, 100)
+			for {
+				n, from, err := c.ReadFrom(buf)
+				if err != nil {
+					return
+				}
+				arrived <- name + " " + string(buf[:n])
+				c.WriteTo([]byte("answer"), from)
+			}
+		}()
+	}
+	for name, l := range door.Listeners {
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				arrived <- fmt.Sprintf("%s %v", name, wantedBy(t, c))
+				c.Write([]byte("hello"))
+				c.Close()
+			}
+		}()
+	}
+}
+
+// wantedBy is where a connection wanted to go.
+func wantedBy(t *testing.T, c net.Conn) string {
+	if said, ok := c.(interface {
+		OriginalDst() (netip.AddrPort, error)
+	}); ok {
+		to, err := said.OriginalDst()
+		if err != nil {
+			return c.LocalAddr().String()
+		}
+		return to.String()
+	}
+	return originalDst(t, c)
+}
+
+// knockEverywhere knocks in every way.
+func knockEverywhere(t *testing.T, arrived <-chan string) {
 	own, err := net.Listen("tcp", "127.0.0.1:0") // a program's own service stays its own
 	if err != nil {
 		t.Fatal(err)

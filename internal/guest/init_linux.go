@@ -55,23 +55,27 @@ func defaultAction(sig unix.Signal) error {
 	return nil
 }
 
-// peerPID returns the number of the process that connected, as this PID namespace knows it (unix(7)).
-func peerPID(uc *net.UnixConn) (int, error) {
+// peerOfSocket returns who connected, as this PID namespace and this user namespace know it (unix(7)).
+func peerOfSocket(nc net.Conn) (*unix.Ucred, error) {
+	uc, ok := nc.(*net.UnixConn)
+	if !ok {
+		return nil, fmt.Errorf("%T does not tell who the peer is", nc)
+	}
 	raw, err := uc.SyscallConn()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	var cred *unix.Ucred
 	var cerr error
 	if err := raw.Control(func(fd uintptr) {
 		cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	}); err != nil {
-		return 0, err
+		return nil, err
 	}
 	if cerr != nil {
-		return 0, fmt.Errorf("ask who the peer is: %w", cerr)
+		return nil, fmt.Errorf("ask who the peer is: %w", cerr)
 	}
-	return int(cred.Pid), nil
+	return cred, nil
 }
 
 // reapAll collects ended processes whenever the kernel says that there are some.

@@ -25,9 +25,10 @@ func anyone(net.Conn) error { return nil }
 
 // A rig is a guest that a test speaks to.
 type rig struct {
-	t      testing.TB
-	socket string
-	ended  chan error // the result of Serve
+	t       testing.TB
+	socket  string
+	relayed bool
+	ended   chan error // the result of Serve
 }
 
 // serve runs a guest in this process.
@@ -42,6 +43,7 @@ func serve(t testing.TB, change func(*guest.Config)) *rig {
 	if change != nil {
 		change(&cfg)
 	}
+	r.relayed = cfg.Relayed
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
 	done.Go(func() { r.ended <- guest.Serve(ctx, cfg) })
@@ -82,6 +84,9 @@ func (r *rig) tryDial() (*host, error) {
 	nc, err := net.Dial("unix", r.socket)
 	if err != nil {
 		return nil, err
+	}
+	if r.relayed {
+		nc = line.Relayed(nc)
 	}
 	c, w, err := line.Open(context.Background(), nc, secret)
 	if err != nil {

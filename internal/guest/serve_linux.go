@@ -32,7 +32,9 @@ type Config struct {
 	Lifeline io.ReadCloser        // ends when whoever makes the sandbox dies; Serve closes it; nil: none
 	Door     []*os.File           // the sockets of OpenDoor, and perhaps that of OpenAgent; Serve closes them; nil: there is no way out
 	Init     bool                 // this is PID 1 of a sandbox: reap, and end, every process there is
-	Peer     func(net.Conn) error // who may try to prove itself; nil: Outside
+	Peer     func(net.Conn) error // who may try to prove itself; nil: Outside, with Relayed Started
+	Relayed  bool                 // supervisors come by way of relays (Relay), so their connections pass no descriptors
+	First    net.Conn             // with Relayed: from whoever makes the sandbox. It is a lifeline until a byte comes, and a supervisor's from there on; nil: none
 	Log      *slog.Logger         // for developers; nil: none
 }
 
@@ -65,6 +67,9 @@ func Serve(ctx context.Context, cfg Config) error {
 	g.wait.Go(func() { g.reapAll(ctx, children) })
 	if cfg.Lifeline != nil {
 		g.wait.Go(g.watchLifeline)
+	}
+	if cfg.First != nil {
+		g.wait.Go(func() { g.serveFirst(ctx) })
 	}
 	var err error
 	select {
@@ -121,7 +126,10 @@ type guest struct {
 }
 
 func newGuest(cfg Config) *guest {
-	if cfg.Peer == nil {
+	switch {
+	case cfg.Peer == nil && cfg.Relayed:
+		cfg.Peer = Started
+	case cfg.Peer == nil:
 		cfg.Peer = Outside
 	}
 	g := &guest{
@@ -178,11 +186,29 @@ func (g *guest) giveBack() {
 // watchLifeline waits for the end of the lifeline.
 func (g *guest) watchLifeline() {
 	_, _ = io.Copy(io.Discard, g.cfg.Lifeline) // an error is an end as well
+	g.ownerLeft()
+}
+
+// ownerLeft ends the guest if whoever made the sandbox has gone before a command was started.
+func (g *guest) ownerLeft() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.started {
 		g.stop(ErrNoSupervisor)
 	}
+}
+
+// serveFirst waits for the first connection to become a supervisor's, or to end.
+func (g *guest) serveFirst(ctx context.Context) {
+	nc := g.cfg.First
+	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
+	_, err := io.ReadFull(nc, make([]byte, 1))
+	stop()
+	if err == nil {
+		g.welcome(ctx, nc, func() {})
+	}
+	_ = nc.Close()
+	g.ownerLeft()
 }
 
 // takeDown ends all processes and goroutines.
@@ -206,7 +232,7 @@ func (g *guest) takeDown() {
 	g.tidy.Stop()
 	g.mu.Unlock()
 	if g.door != nil {
-		g.door.set(true, true)
+		g.door.end()
 	}
 	g.wait.Wait()
 }
@@ -243,16 +269,22 @@ func (g *guest) accept(ctx context.Context) {
 			_ = nc.Close()
 			return
 		}
-		g.wait.Go(func() {
-			conn, err := line.Accept(ctx, nc, g.cfg.Secret)
-			<-slots
-			if err != nil {
-				g.log.Warn("refuse a connection", "error", err)
-				return
-			}
-			newSession(g, conn).run(ctx)
-		})
+		g.wait.Go(func() { g.welcome(ctx, nc, func() { <-slots }) })
 	}
+}
+
+// welcome serves one that came, to the end of the connection. known is called when it was found out who it is.
+func (g *guest) welcome(ctx context.Context, nc net.Conn, known func()) {
+	if g.cfg.Relayed {
+		nc = line.Relayed(nc)
+	}
+	conn, err := line.Accept(ctx, nc, g.cfg.Secret)
+	known()
+	if err != nil {
+		g.log.Warn("refuse a connection", "error", err)
+		return
+	}
+	newSession(g, conn).run(ctx)
 }
 
 // pause waits; it reports false when ctx ended.
@@ -270,16 +302,19 @@ func pause(ctx context.Context, d time.Duration) bool {
 // Outside returns an error for a peer that is inside this process's PID namespace: the kernel tells the peer of a
 // unix socket as the number that it has here, which is 0 for a process outside (pid_namespaces(7)).
 func Outside(nc net.Conn) error {
-	uc, ok := nc.(*net.UnixConn)
-	if !ok {
-		return fmt.Errorf("%T does not tell who the peer is", nc)
+	cred, err := peerOfSocket(nc)
+	if err == nil && cred.Pid != 0 {
+		err = fmt.Errorf("process %d of the sandbox tried to speak to the guest", cred.Pid)
 	}
-	pid, err := peerPID(uc)
-	if err != nil {
-		return err
+	return err
+}
+
+// Started returns an error for a peer that is not root inside. Relays are, because whoever made the container starts them so;
+// commands are only where that is wanted. All others are spared the proof.
+func Started(nc net.Conn) error {
+	cred, err := peerOfSocket(nc)
+	if err == nil && cred.Uid != 0 {
+		err = fmt.Errorf("process %d of user %d tried to speak to the guest", cred.Pid, cred.Uid)
 	}
-	if pid != 0 {
-		return fmt.Errorf("process %d of the sandbox tried to speak to the guest", pid)
-	}
-	return nil
+	return err
 }

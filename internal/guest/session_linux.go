@@ -40,7 +40,7 @@ func (s *session) run(ctx context.Context) {
 	}
 	s.takeOver()
 	var writing sync.WaitGroup
-	writing.Go(s.write)
+	writing.Go(func() { s.write(ctx) })
 	err := s.read()
 	if err != nil && !errors.Is(err, io.EOF) {
 		s.g.log.Warn("end a line", "error", err)
@@ -78,7 +78,7 @@ func (s *session) leave() {
 		return
 	}
 	if s.g.door != nil {
-		s.g.door.set(true, false)
+		s.g.door.set(false, nil)
 	}
 	if !s.g.started {
 		s.g.stop(ErrNoSupervisor)
@@ -154,11 +154,11 @@ func (s *session) reply(m line.Message) error {
 }
 
 // write sends what there is to send. Only it writes, so reading never waits for a slow peer.
-func (s *session) write() {
+func (s *session) write(ctx context.Context) {
 	err := s.conn.SendWelcome(s.welcome)
 	s.welcome = nil
 	if err == nil && s.g.door != nil {
-		err = s.g.door.handOver(s.conn)
+		err = s.g.door.handOver(ctx, s.conn)
 	}
 	var b batch
 	for err == nil {

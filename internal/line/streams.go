@@ -33,6 +33,7 @@ type streams struct {
 
 	mu      sync.Mutex // guards:
 	sockets map[string]*socket
+	early   []visitor // came before the door was announced to us, though they were sent after that
 	ended   bool
 }
 
@@ -156,6 +157,12 @@ func (s *streams) open(names []string) (DoorSockets, error) {
 			_ = k.Close()
 		}
 	}
+	for _, v := range s.early {
+		if k := s.sockets[v.visit.Socket]; k == nil || !k.push(v) {
+			go v.Reset() // as in Close of a socket
+		}
+	}
+	s.early = nil
 	return d, nil
 }
 
@@ -166,8 +173,12 @@ func (s *streams) arrived(stream *mux.Stream) bool {
 		return false
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sockets == nil {
+		s.early = append(s.early, visitor{stream, v})
+		return true
+	}
 	k := s.sockets[v.Socket]
-	s.mu.Unlock()
 	return k != nil && k.push(visitor{stream, v})
 }
 

@@ -148,6 +148,25 @@ func (s *Stream) awaitInput() error {
 	}
 }
 
+// AwaitClose returns nil when the peer has closed the stream, and ErrReset or another error when it was broken or closed here.
+func (s *Stream) AwaitClose() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		switch {
+		case s.closed:
+			return net.ErrClosed
+		case s.heard == kindClose:
+			return nil
+		case s.heard == kindReset:
+			return ErrReset
+		case s.err != nil:
+			return s.err
+		}
+		s.changed.Wait()
+	}
+}
+
 // taken gives the peer room for n bytes that were read, when it is worth while. The caller holds mu, which is released.
 func (s *Stream) taken(n int) error {
 	s.owed += n

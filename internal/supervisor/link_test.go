@@ -23,8 +23,8 @@ type sink struct {
 	done []line.InputDone
 }
 
-func (s *sink) offset() uint64                       { return uint64(len(s.data)) }
-func (s *sink) wanted(first uint64) uint64           { return max(first, s.offset()) }
+func (s *sink) offset() uint64                             { return uint64(len(s.data)) }
+func (s *sink) wanted(first uint64) uint64                 { return max(first, s.offset()) }
 func (s *sink) openDoor(context.Context, line.DoorSockets) {}
 
 func (s *sink) inputDone(d line.InputDone) { s.done = append(s.done, d) }
