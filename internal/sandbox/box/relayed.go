@@ -1,0 +1,106 @@
+package box
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+)
+
+// Where no socket reaches into a container, its guest learns by way of a relay (package guest) what to do, and is spoken to by
+// the same connection afterwards:
+//
+//	host  ── length u32, Boot as JSON ──▶ guest
+//	host  ◀── "ok" or what went wrong, newline
+//	host  ── 1 byte ──▶ guest                      from here on it is a line (package line)
+//
+// Until that byte, the end of the connection tells the guest that whoever made its container is gone.
+
+// maxBoot bounds a Boot, in bytes.
+const maxBoot = 16 << 20
+
+// bootReady is the guest's answer when it can be dialled.
+const bootReady = "ok"
+
+// maxAnswer bounds what else it may answer, in bytes.
+const maxAnswer = 4 << 10
+
+// HandOver tells a guest by way of a relay what to do, and returns when it has done it. What the guest says went wrong is the
+// error. The caller closes conn.
+func (b Boot) HandOver(ctx context.Context, conn net.Conn) error {
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	task, err := json.Marshal(b)
+	if err != nil {
+		return err
+	}
+	if len(task) > maxBoot {
+		return fmt.Errorf("the guest's task has %d bytes", len(task))
+	}
+	_, sendErr := conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(task))), task...))
+	answer, err := readAnswer(conn) // which says more than that the guest is not there any more
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err == nil && answer == bootReady:
+		return nil
+	case err == nil:
+		return errors.New(answer)
+	}
+	return fmt.Errorf("the guest did not answer: %w", errors.Join(err, sendErr))
+}
+
+// readAnswer reads a line, and nothing that follows it.
+func readAnswer(r io.Reader) (string, error) {
+	var line []byte
+	for b := make([]byte, 1); len(line) < maxAnswer; line = append(line, b...) {
+		if _, err := io.ReadFull(r, b); err != nil {
+			return "", err
+		}
+		if b[0] == '\n' {
+			break
+		}
+	}
+	return string(line), nil
+}
+
+// MakeLine makes a line of the connection on which a guest was told what to do.
+func MakeLine(conn net.Conn) error {
+	_, err := conn.Write([]byte{1})
+	return err
+}
+
+// Learn reads at the guest's end what to do.
+func Learn(conn net.Conn) (Boot, error) {
+	var b Boot
+	var size [4]byte
+	if _, err := io.ReadFull(conn, size[:]); err != nil {
+		return b, fmt.Errorf("learn what to do: %w", err)
+	}
+	n := binary.BigEndian.Uint32(size[:])
+	if n > maxBoot {
+		return b, fmt.Errorf("learn what to do: %d bytes", n)
+	}
+	var task bytes.Buffer
+	if _, err := io.CopyN(&task, conn, int64(n)); err != nil {
+		return b, fmt.Errorf("learn what to do: %w", err)
+	}
+	if err := json.Unmarshal(task.Bytes(), &b); err != nil {
+		return b, fmt.Errorf("learn what to do: %w", err)
+	}
+	return b, nil
+}
+
+// Answer tells the HandOver that waits how it went.
+func Answer(conn net.Conn, failure error) error {
+	said := []byte(bootReady)
+	if failure != nil {
+		said = bytes.ReplaceAll([]byte(failure.Error()), []byte("\n"), []byte(" "))
+		said = said[:min(len(said), maxAnswer-1)]
+	}
+	_, err := conn.Write(append(said, '\n'))
+	return err
+}
