@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"moat/internal/plan"
+	"moat/internal/sandbox/docker"
 	"moat/internal/sandbox/enginetest"
 )
 
@@ -15,12 +16,20 @@ func onDocker() []string {
 	return []string{"adopt", "attach", "ends", "exec", "interrupt_start", "logs", "run", "signals", "terminal", "trace"}
 }
 
-// TestOnDocker runs what is tested with the built-in runtime with an engine.
+// TestOnDocker runs what is tested with the built-in runtime with an engine, with each way to reach a guest.
 func TestOnDocker(t *testing.T) {
 	if why := enginetest.Missing(); why != "" {
 		t.Skip(why)
 	}
-	vars := map[string]string{"MOAT_RUNTIME": "docker", "DOCKER_HOST": startEngine(t).Host}
+	host := startEngine(t).Host
+	for _, way := range []string{"socket", "relay"} {
+		t.Run(way, func(t *testing.T) {
+			onEngine(t, map[string]string{"MOAT_RUNTIME": "docker", "DOCKER_HOST": host, docker.LineEnv: way})
+		})
+	}
+}
+
+func onEngine(t *testing.T, vars map[string]string) {
 	var env []string
 	for name, value := range vars {
 		env = append(env, name+"="+value)

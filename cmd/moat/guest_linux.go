@@ -16,6 +16,8 @@ import (
 	"moat/internal/guest"
 	"moat/internal/line"
 	"moat/internal/sandbox"
+	"moat/internal/sandbox/box"
+	"moat/internal/sandbox/cgroup"
 	"moat/internal/sandbox/docker"
 	"moat/internal/sandbox/native"
 )
@@ -28,20 +30,86 @@ const (
 	doorFD   = 100 // and on: the sockets of the door, where the Go runtime has nothing of its own
 )
 
-// runGuest is the first process of a sandbox. It returns the exit code. In a container args is where it learns what to do;
+// What a guest in a container may be told to do. Anything else is where it learns that.
+const (
+	guestAwait = "await" // by who reaches it with a relay
+	guestRelay = "relay" // this is the relay
+	guestOOMs  = "ooms"  // this only tells how many processes were ended because memory ran out
+)
+
+// runGuest is the first process of a sandbox, or a relay to it. It returns the exit code. In a container args say what it is;
 // where moat itself has made the sandbox, descriptors tell.
 func runGuest(ctx context.Context, args []string) int {
 	var err error
-	if len(args) == 1 {
-		err = serveContainer(ctx, args[0])
-	} else {
+	switch {
+	case len(args) != 1:
 		err = serveNative(ctx)
+	case args[0] == guestAwait:
+		err = serveRelayed(ctx)
+	case args[0] == guestRelay:
+		err = relay(ctx)
+	case args[0] == guestOOMs:
+		_, err = fmt.Println(cgroup.OOMKills("/sys/fs/cgroup") + cgroup.OOMKills("/sys/fs/cgroup/memory"))
+	default:
+		err = serveContainer(ctx, args[0])
 	}
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "moat guest:", err)
+	if errors.Is(err, docker.ErrUnreached) {
+		return docker.ExitUnreached
+	}
+	return 1
+}
+
+// relay leads from standard input and output to the guest.
+func relay(ctx context.Context) error {
+	if err := guest.Protect(); err != nil {
+		return err
+	}
+	return guest.Relay(ctx, os.Stdin, os.Stdout)
+}
+
+// serveRelayed is the guest in a container into which no socket reaches.
+func serveRelayed(ctx context.Context) error {
+	if err := guest.Protect(); err != nil {
+		return err
+	}
+	l, err := guest.ListenForRelays()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "moat guest:", err)
-		return 1
+		return err
 	}
-	return 0
+	conn, err := l.Accept() // nobody else is here yet
+	if err != nil {
+		return err
+	}
+	boot, err := box.Learn(conn)
+	if err != nil {
+		return err
+	}
+	cfg := guest.Config{Listener: l, Secret: boot.Secret, Relayed: true, First: conn, Init: true}
+	err = boot.Here.Check()
+	if err == nil {
+		err = openAll(&cfg, boot)
+	}
+	if err = errors.Join(err, box.Answer(conn, err)); err != nil {
+		return err
+	}
+	return guest.Serve(ctx, cfg)
+}
+
+// openAll opens the door, if there is to be one, and makes of this process what runs for good.
+func openAll(cfg *guest.Config, boot box.Boot) (err error) {
+	if boot.Network {
+		if cfg.Door, err = guest.OpenDoor(); err != nil {
+			return fmt.Errorf("open the door: %w", err)
+		}
+	}
+	if err := boot.Enter(); err != nil {
+		return err
+	}
+	return addAgent(cfg, boot.SSHAgent)
 }
 
 // serveContainer is the guest in a container that an engine has made.
@@ -54,17 +122,7 @@ func serveContainer(ctx context.Context, path string) error {
 		return fmt.Errorf("learn what to do: %w", err)
 	}
 	cfg := guest.Config{Listener: a.Listener, Secret: a.Secret, Lifeline: a.Conn, Init: true}
-	if a.Network {
-		if cfg.Door, err = guest.OpenDoor(); err != nil {
-			err = fmt.Errorf("open the door: %w", err)
-		}
-	}
-	if err == nil {
-		err = a.Enter()
-	}
-	if err == nil {
-		err = addAgent(&cfg, a.SSHAgent)
-	}
+	err = openAll(&cfg, a.Boot)
 	if err = errors.Join(err, a.Answer(err)); err != nil {
 		return err
 	}

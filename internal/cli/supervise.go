@@ -86,7 +86,8 @@ func (app *App) supervisorEnv() []string {
 	var env []string
 	for _, kv := range app.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
-		if slices.Contains([]string{"PATH", "HOME", "USER", "LANG", "TMPDIR", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "GORACE", "GOCOVERDIR"}, name) || strings.HasPrefix(name, "DOCKER_") {
+		// MOAT_DOCKER_LINE is for tests.
+		if slices.Contains([]string{"MOAT_DOCKER_LINE", "PATH", "HOME", "USER", "LANG", "TMPDIR", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS", "GORACE", "GOCOVERDIR"}, name) || strings.HasPrefix(name, "DOCKER_") {
 			env = append(env, kv)
 		}
 	}

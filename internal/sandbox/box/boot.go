@@ -2,6 +2,7 @@ package box
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,6 +21,27 @@ type Boot struct {
 	Root      []byte       `json:"root"`       // the run's own root alone
 	SSHAgent  bool         `json:"ssh_agent"`  // open the socket of the ssh agent
 	Known     []byte       `json:"known"`      // lines for ssh about keys of hosts
+	Here      Here         `json:"here"`       // how to know whether the folders of the sandbox are those of who makes it
+}
+
+// Here is a file that shows whose folders a container sees. Without a path nothing is looked at.
+type Here struct {
+	Path    string `json:"path"` // inside
+	Content string `json:"content"`
+}
+
+// ErrNotHere is returned for a sandbox that would see folders of another machine.
+var ErrNotHere = errors.New("the folders are not those of the machine that makes the sandbox")
+
+// Check looks at the file, inside.
+func (h Here) Check() error {
+	if h.Path == "" {
+		return nil
+	}
+	if got, err := os.ReadFile(h.Path); err != nil || string(got) != h.Content {
+		return ErrNotHere
+	}
+	return nil
 }
 
 // NewBoot collects what the guest must know of spec. Who commands run as is decided when the engine has said what it is.

@@ -47,6 +47,8 @@ func (b Boot) HandOver(ctx context.Context, conn net.Conn) error {
 		return context.Cause(ctx)
 	case err == nil && answer == bootReady:
 		return nil
+	case err == nil && answer == ErrNotHere.Error():
+		return ErrNotHere
 	case err == nil:
 		return errors.New(answer)
 	}

@@ -8,3 +8,6 @@ const bootReady = "ok"
 
 // bootDescriptors are how many come with the first byte.
 const bootDescriptors = 2
+
+// ExitUnreached is the exit code of a guest that cannot connect to the Start that waits for it: it has another kernel.
+const ExitUnreached = 94

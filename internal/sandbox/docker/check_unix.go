@@ -44,9 +44,15 @@ func (i info) usable() error {
 	if i.OSType != "" && i.OSType != "linux" {
 		return fmt.Errorf("%w but %s ones", errKind, i.OSType)
 	}
+	return nil
+}
+
+// sameKernel says whether containers of the engine cannot have this machine's kernel. That they have the same name for it does
+// not prove that it is one: the guest's first connection shows it.
+func (i info) sameKernel() error {
 	ours, err := os.ReadFile("/proc/sys/kernel/osrelease")
-	if release := strings.TrimSpace(string(ours)); err == nil && release != i.KernelVersion {
-		return fmt.Errorf("%w: they have Linux %s, this machine has %s", errForeign, i.KernelVersion, release)
+	if release := strings.TrimSpace(string(ours)); err != nil || release != i.KernelVersion {
+		return fmt.Errorf("%w: they have Linux %s, this machine has %s", errOtherKernel, i.KernelVersion, release)
 	}
 	return nil
 }
@@ -59,12 +65,10 @@ func (r *Runtime) diagnose(at Endpoint, cause error) error {
 	u := &sandbox.Unavailable{Runtime: Name, Reason: cause.Error(), Instead: "native"}
 	path := strings.TrimPrefix(at.Host, "unix://")
 	switch {
-	case errors.Is(cause, errElsewhere):
-		u.Fix = "moat needs an engine on this machine, which can show a container your folders:\n  docker context use default   # and unset DOCKER_HOST"
+	case errors.Is(cause, errScheme):
+		u.Fix = "choose an engine that listens on a socket:\n  docker context use default   # and unset DOCKER_HOST"
 	case errors.Is(cause, errVersion):
 		u.Fix = "install Docker 20.10 or newer"
-	case errors.Is(cause, errForeign):
-		u.Fix = "install Docker's engine on this machine itself (https://docs.docker.com/engine/install), and choose it:\n  docker context use default"
 	case errors.Is(cause, errKind):
 		u.Fix = "switch the engine to Linux containers"
 	case errors.Is(cause, fs.ErrPermission), errors.Is(cause, syscall.EACCES):

@@ -13,12 +13,17 @@ import (
 const (
 	insideMoat = "/.moat/moat" // this program
 	insideBoot = "/.moat/boot" // the folder with the socket at which the guest learns what to do
+
+	programFolder = "/.moat/program" // where this program is in its place, if it is in a volume
+	insideProgram = programFolder + "/moat"
 )
 
 // Labels of all that moat makes in an engine, by which it is found again.
 const (
 	labelRun = "moat.run" // the run's id
 	labelDir = "moat.dir" // the sandbox's folder, Ref.Dir
+
+	labelProgram = "moat.program" // of a volume with this program
 )
 
 func labels(ref sandbox.Ref) map[string]string {
@@ -49,14 +54,53 @@ func masked() []string {
 }
 
 // request is what the engine is asked to make for spec, whose sources have been looked at. exe is this program, for Linux.
-func request(spec sandbox.Spec, found box.Sources, exe string, entry []string) createRequest {
+func request(spec sandbox.Spec, found box.Sources, exe string) createRequest {
+	req := usualRequest(spec, found)
+	req.Entrypoint = []string{insideMoat, "guest", insideBoot + "/" + bootSocket}
+	req.HostConfig.bind(exe, insideMoat, true)
+	return req
+}
+
+// relayedRequest is request for a guest that is reached by relays, with this program in a volume.
+func relayedRequest(spec sandbox.Spec, found box.Sources, volume string) createRequest {
+	req := usualRequest(spec, found)
+	req.Entrypoint = []string{insideProgram, "guest", "await"}
+	req.HostConfig.Mounts = append(req.HostConfig.Mounts, programVolume(volume, true))
+	return req
+}
+
+// supplierName is what the container is called that a volume is filled by way of.
+func supplierName(ref sandbox.Ref) string { return containerName(ref) + "-supplier" }
+
+// supplier is what an engine is asked to make to fill a volume. It never runs.
+func supplier(spec sandbox.Spec, volume string) createRequest {
+	req := placeholder(spec.Ref, spec.Image.Digest)
+	req.HostConfig.Mounts = []mount{programVolume(volume, false)}
+	return req
+}
+
+func programVolume(name string, readOnly bool) mount {
+	return mount{
+		Type: "volume", Source: name, Target: programFolder, ReadOnly: readOnly,
+		VolumeOptions: &volumeOptions{NoCopy: true, Labels: map[string]string{labelProgram: name}},
+	}
+}
+
+// bind lets a container see a folder or file of the engine's machine.
+func (h *hostConfig) bind(source, target string, readOnly bool) {
+	h.Mounts = append(h.Mounts, mount{
+		Type: "bind", Source: source, Target: target, ReadOnly: readOnly, BindOptions: &bindOptions{Propagation: "rprivate"},
+	})
+}
+
+// usualRequest is a request without an entry point and without this program.
+func usualRequest(spec sandbox.Spec, found box.Sources) createRequest {
 	req := createRequest{
 		Hostname: spec.Hostname,
 		User:     "0:0", // the guest's; it becomes the command's
 		// What an image sets of Go's own variables is for the image's programs, not for the guest.
 		Env:         []string{"GODEBUG=", "GOGC=", "GOMAXPROCS=", "GOMEMLIMIT=", "GOTRACEBACK="},
 		Image:       spec.Image.Digest,
-		Entrypoint:  append([]string{insideMoat}, entry...),
 		WorkingDir:  cmp.Or(spec.Image.Dir, "/"), // which the engine makes
 		Labels:      labels(spec.Ref),
 		StopSignal:  "SIGKILL", // the guest hears no other
@@ -86,17 +130,11 @@ func request(spec sandbox.Spec, found box.Sources, exe string, entry []string) c
 	}
 	h.NanoCpus = int64(spec.Limits.CPUs * 1e9)
 	h.Memory, h.MemorySwap = spec.Limits.MemoryBytes, spec.Limits.MemoryBytes // no swap
-	bind := func(source, target string, readOnly bool) {
-		h.Mounts = append(h.Mounts, mount{
-			Type: "bind", Source: source, Target: target, ReadOnly: readOnly, BindOptions: bindOptions{Propagation: "rprivate"},
-		})
-	}
-	bind(exe, insideMoat, true)
-	bind(filepath.Join(spec.Dir, bootDir), insideBoot, true)
-	bind(filepath.Join(spec.Dir, homeDir), spec.User.Home, false)
-	bind(found.Workspace, sandbox.WorkspaceDir, false)
+	h.bind(filepath.Join(spec.Dir, bootDir), insideBoot, true)
+	h.bind(filepath.Join(spec.Dir, homeDir), spec.User.Home, false)
+	h.bind(found.Workspace, sandbox.WorkspaceDir, false)
 	for i, m := range spec.Mounts {
-		bind(found.Mounts[i], m.Target, m.ReadOnly)
+		h.bind(found.Mounts[i], m.Target, m.ReadOnly)
 	}
 	return req
 }
@@ -112,3 +150,14 @@ func placeholder(ref sandbox.Ref, image string) createRequest {
 
 // rootless tells whether root of the engine's containers is the user that the engine runs as.
 func (i info) rootless() bool { return slices.Contains(i.SecurityOptions, "name=rootless") }
+
+// goArch is the engine's architecture as Go calls it (/info has the kernel's name for it, uname(2)).
+func (i info) goArch() string {
+	switch i.Architecture {
+	case "x86_64":
+		return "amd64"
+	case "aarch64":
+		return "arm64"
+	}
+	return i.Architecture
+}

@@ -131,8 +131,17 @@ func mayAllow() []string {
 	}
 }
 
+// TestConformance runs the suite with each way to reach a guest.
 func TestConformance(t *testing.T) {
 	needEngine(t)
+	t.Run("socket", conform)
+	t.Run("relay", func(t *testing.T) {
+		t.Setenv(docker.LineEnv, "relay")
+		conform(t)
+	})
+}
+
+func conform(t *testing.T) {
 	caps := uint64(rootCaps)
 	if os.Getuid() != 0 {
 		caps = 0

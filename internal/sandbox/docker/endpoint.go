@@ -155,8 +155,8 @@ func firstAnswering(ctx context.Context, paths []string) Endpoint {
 	return Endpoint{Host: "unix://" + paths[0], From: fromDefault}
 }
 
-// errElsewhere is returned for an engine on another machine, which cannot show a container the folders of this one.
-var errElsewhere = errors.New("the engine is on another machine")
+// errScheme is returned for an engine that is reached in a way that moat does not know.
+var errScheme = errors.New("moat does not know this way to an engine")
 
 // dialer returns the network and address of an endpoint.
 func (e Endpoint) dialer() (network, address string, err error) {
@@ -168,29 +168,35 @@ func (e Endpoint) dialer() (network, address string, err error) {
 	case "unix":
 		return "unix", u.Host + u.Path, nil
 	case "tcp", "http", "https":
-		if ip := net.ParseIP(u.Hostname()); u.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
-			return "tcp", u.Host, nil
-		}
-		return "", "", fmt.Errorf("%w: %s", errElsewhere, e.Host)
-	case "ssh":
-		return "", "", fmt.Errorf("%w: %s", errElsewhere, e.Host)
+		return "tcp", u.Host, nil
 	default:
-		return "", "", fmt.Errorf("address of the engine %q: neither unix:// nor tcp://", e.Host)
+		return "", "", fmt.Errorf("%w: %q is neither unix:// nor tcp://", errScheme, e.Host)
 	}
 }
 
-// errForeign is returned for an engine whose containers have another kernel, which no socket reaches into.
-var errForeign = errors.New("the engine runs its containers in a virtual machine, which moat cannot reach into yet")
+// errOtherKernel is returned for an engine whose containers no socket reaches into.
+var errOtherKernel = errors.New("the engine runs its containers on another kernel")
 
-// foreign is errForeign for an engine that is known by where it listens: Docker Desktop, Rancher Desktop, Colima and Lima.
-func (e Endpoint) foreign() error {
+// elsewhere reports whether an endpoint is certainly that of an engine with another kernel: one on another machine, or of Docker
+// Desktop, Rancher Desktop, Colima and Lima, by where they listen.
+func (e Endpoint) elsewhere() bool {
 	for _, part := range []string{"/.docker/desktop/", "/.docker/run/", "/.rd/", "/.colima/", "/.lima/"} {
 		if strings.Contains(e.Host, part) {
-			return fmt.Errorf("%w (%s)", errForeign, e.Host)
+			return true
 		}
 	}
-	if otherKernel {
-		return errForeign
-	}
-	return nil
+	return e.away()
 }
+
+// away reports whether the way to the engine crosses a network.
+func (e Endpoint) away() bool {
+	u, err := url.Parse(e.Host)
+	if err != nil || u.Scheme == "unix" {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())
+}
+
+// open reports whether that network sees everything.
+func (e Endpoint) open() bool { return e.away() && e.TLS == "" }

@@ -53,6 +53,7 @@ func (e *engineError) Is(target error) bool {
 type engine struct {
 	at   Endpoint
 	http *http.Client
+	dial func(context.Context) (net.Conn, error)
 
 	mu      sync.Mutex // guards version
 	version string     // of the API, as in "1.41"; empty: not agreed yet
@@ -71,20 +72,36 @@ func newEngine(at Endpoint) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, network, address)
-		},
-		DisableCompression: true,
+	transport := &http.Transport{DisableCompression: true}
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, address)
 	}
+	transport.DialContext = dial
 	if at.TLS != "" {
-		if transport.TLSClientConfig, err = clientTLS(at.TLS); err != nil {
+		config, err := clientTLS(at.TLS)
+		if err != nil {
 			return nil, fmt.Errorf("keys for the engine: %w", err)
 		}
-		transport.TLSClientConfig.ServerName, _, _ = net.SplitHostPort(address)
+		config.ServerName, _, _ = net.SplitHostPort(address)
+		transport.TLSClientConfig = config
+		plain := dial
+		dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			conn, err := plain(ctx, "", "")
+			if err != nil {
+				return nil, err
+			}
+			secure := tls.Client(conn, config)
+			if err := secure.HandshakeContext(ctx); err != nil {
+				return nil, errors.Join(err, conn.Close())
+			}
+			return secure, nil
+		}
 	}
-	return &engine{at: at, http: &http.Client{Transport: transport}}, nil
+	return &engine{
+		at: at, http: &http.Client{Transport: transport},
+		dial: func(ctx context.Context) (net.Conn, error) { return dial(ctx, "", "") },
+	}, nil
 }
 
 // clientTLS reads the keys in a folder (docs.docker.com/engine/security/protect-access).
@@ -112,7 +129,8 @@ type call struct {
 	method, path string
 	query        url.Values
 	header       http.Header
-	body         any // JSON; nil: none
+	body         any       // JSON; nil: none
+	raw          io.Reader // in its place
 }
 
 // do sends a request and decodes the answer into out, unless that is nil.
@@ -161,7 +179,7 @@ func (e *engine) sendRaw(ctx context.Context, c call) (*http.Response, error) {
 }
 
 func (e *engine) request(ctx context.Context, c call) (*http.Request, error) {
-	var body io.Reader
+	body := c.raw
 	if c.body != nil {
 		data, err := json.Marshal(c.body)
 		if err != nil {
@@ -180,7 +198,7 @@ func (e *engine) request(ctx context.Context, c call) (*http.Request, error) {
 	for name, values := range c.header {
 		req.Header[name] = values
 	}
-	if body != nil {
+	if c.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	return req, nil

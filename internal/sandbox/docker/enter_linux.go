@@ -20,6 +20,9 @@ type Arrival struct {
 	Listener net.Listener  // where supervisors come
 }
 
+// ErrUnreached is returned where no Start waits: the guest should end with ExitUnreached.
+var ErrUnreached = errors.New("no socket of the engine's machine reaches here")
+
 // Arrive connects the calling process, which must be the first one of a container, to the Start that waits for it at path.
 func Arrive(path string) (*Arrival, error) {
 	if os.Getpid() != 1 {
@@ -27,7 +30,7 @@ func Arrive(path string) (*Arrival, error) {
 	}
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Net: "unix", Name: path})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrUnreached, err)
 	}
 	a := &Arrival{Conn: conn}
 	if err := a.receive(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -34,7 +35,6 @@ func (r *Runtime) Report(ctx context.Context, ref sandbox.Ref) (sandbox.Report, 
 		report.OOMKills = cgroup.OOMKills(dir)
 		return report, nil
 	}
-	// It has ended, or has another kernel: the engine knows whether memory was why.
 	eng, err := newEngine(rec.Endpoint)
 	if err != nil {
 		return report, fmt.Errorf("report on sandbox %s: %w", ref.ID, err)
@@ -42,6 +42,13 @@ func (r *Runtime) Report(ctx context.Context, ref sandbox.Ref) (sandbox.Report, 
 	defer eng.close()
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
+	if rec.Relayed {
+		if n, err := eng.oomKills(ctx, rec.Container); err == nil {
+			report.OOMKills = n
+			return report, nil
+		}
+	}
+	// It has ended: the engine knows whether memory was why.
 	c, err := eng.inspect(ctx, containerName(ref))
 	if errors.Is(err, errNotFound) {
 		err = sandbox.ErrGone
@@ -53,6 +60,21 @@ func (r *Runtime) Report(ctx context.Context, ref sandbox.Ref) (sandbox.Report, 
 		report.OOMKills = 1 // at least
 	}
 	return report, nil
+}
+
+// oomKills asks inside, where the control group of the container is to be seen.
+func (e *engine) oomKills(ctx context.Context, container string) (int, error) {
+	conn, err := e.exec(ctx, container, insideProgram, "guest", "ooms")
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	said, err := io.ReadAll(io.LimitReader(conn, 32))
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(said)))
 }
 
 // group returns the folder of the container's control group with a controller; empty if there is none that is seen from here.

@@ -46,6 +46,15 @@ func (r *Runtime) hold(dir string, line net.Conn) {
 	r.lines[dir] = line
 }
 
+// take returns what hold keeps, once; nil if there is nothing.
+func (r *Runtime) take(dir string) net.Conn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	line := r.lines[dir]
+	delete(r.lines, dir)
+	return line
+}
+
 // letGo closes what hold keeps.
 func (r *Runtime) letGo(dir string) {
 	r.mu.Lock()
@@ -63,9 +72,6 @@ func (r *Runtime) find(ctx context.Context) (*engine, error) {
 		env = func(string) (string, bool) { return "", false }
 	}
 	at, err := FindEndpoint(ctx, env)
-	if err == nil {
-		err = at.foreign()
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +113,13 @@ func checkImage(spec sandbox.Spec) error {
 
 // Dial implements sandbox.Runtime.
 func (r *Runtime) Dial(ctx context.Context, ref sandbox.Ref) (net.Conn, error) {
+	if rec, err := readRecord(ref); err == nil && rec.Relayed {
+		conn, err := r.dialRelayed(ctx, ref, rec)
+		if err != nil {
+			return nil, fmt.Errorf("dial guest of %s: %w", ref.ID, err)
+		}
+		return conn, nil
+	}
 	conn, err := sock.Dial(ctx, ref.Dir, socketName)
 	switch {
 	case err == nil:
@@ -129,6 +142,9 @@ func (r *Runtime) Dial(ctx context.Context, ref sandbox.Ref) (net.Conn, error) {
 func (r *Runtime) State(ctx context.Context, ref sandbox.Ref) (sandbox.State, error) {
 	if err := ref.Check(); err != nil {
 		return sandbox.Unknown, err
+	}
+	if rec, err := readRecord(ref); err == nil && rec.Relayed {
+		return r.askEngine(ctx, ref)
 	}
 	conn, err := r.Dial(ctx, ref)
 	switch {
@@ -204,9 +220,22 @@ func (r *Runtime) Remove(ctx context.Context, ref sandbox.Ref) error {
 func removeContainer(ctx context.Context, eng *engine, ref sandbox.Ref, rec record) error {
 	ctx, cancel := context.WithTimeout(ctx, removeTime)
 	defer cancel()
-	name := containerName(ref)
+	if rec.Supplied {
+		if err := removeNamed(ctx, eng, supplierName(ref), placeholder(ref, rec.Image)); err != nil {
+			return err
+		}
+	}
+	var stopgap createRequest
 	if rec.Container == "" && rec.Image != "" {
-		if err := occupy(ctx, eng, ref, rec.Image); err != nil {
+		stopgap = placeholder(ref, rec.Image)
+	}
+	return removeNamed(ctx, eng, containerName(ref), stopgap)
+}
+
+// removeNamed removes a container. If there may be a request for it that is still on its way, stopgap is what to make in its place.
+func removeNamed(ctx context.Context, eng *engine, name string, stopgap createRequest) error {
+	if stopgap.Image != "" {
+		if err := occupy(ctx, eng, name, stopgap); err != nil {
 			return err
 		}
 	}
@@ -236,13 +265,12 @@ func awaitRemoved(ctx context.Context, eng *engine, name string) error {
 	}
 }
 
-// occupy returns when the engine has a container of the sandbox's name, or certainly will have none. A request to make one, whose sender was killed, may still be
+// occupy returns when the engine has a container of that name, or certainly will have none. A request to make one, whose sender was killed, may still be
 // on its way: until then removing would find nothing. While the engine works on it, it refuses the name to others, and
 // does not know the container yet.
-func occupy(ctx context.Context, eng *engine, ref sandbox.Ref, image string) error {
-	name := containerName(ref)
+func occupy(ctx context.Context, eng *engine, name string, stopgap createRequest) error {
 	for {
-		_, err := eng.create(ctx, name, placeholder(ref, image))
+		_, err := eng.create(ctx, name, stopgap)
 		switch {
 		case err == nil, errors.Is(err, errNotFound): // there was none; without the image there never was
 			return nil

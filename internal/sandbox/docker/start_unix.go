@@ -29,6 +29,9 @@ type launch struct {
 	log   *os.File
 	pid   int           // the guest's, on this machine
 	line  *net.UnixConn // to the guest, until it or this process ends
+
+	ready func(ctx context.Context, container string) error // called before the container is started; nil: nothing is to be done
+	up    func()                                            // called when it was
 }
 
 // start makes the sandbox. What it made is left to Remove if it fails.
@@ -42,16 +45,31 @@ func (r *Runtime) start(ctx context.Context, spec sandbox.Spec) error {
 		return err
 	}
 	defer eng.close()
+	if r.byRelay(eng.at) {
+		return r.startRelayed(ctx, eng, spec, found)
+	}
+	err = r.startReached(ctx, eng, spec, found)
+	if !errors.Is(err, errOtherKernel) {
+		return err
+	}
+	if err := r.Remove(ctx, spec.Ref); err != nil {
+		return err
+	}
+	return r.startRelayed(ctx, eng, spec, found)
+}
+
+// startReached makes a sandbox whose guest has a socket on this machine; errOtherKernel if that turns out to be impossible.
+func (r *Runtime) startReached(ctx context.Context, eng *engine, spec sandbox.Spec, found box.Sources) error {
 	l := &launch{eng: eng, spec: spec, rec: record{Endpoint: eng.at, Image: spec.Image.Digest}}
 	defer l.close()
 	if err := l.prepare(); err != nil {
 		return err
 	}
-	exe, err := r.program(spec.Dir)
+	exe, err := r.program(runtime.GOARCH, spec.Dir) // the engine is on this machine
 	if err != nil {
 		return err
 	}
-	if err := l.run(ctx, request(spec, found, exe, []string{"guest", insideBoot + "/" + bootSocket})); err != nil {
+	if err := l.run(ctx, request(spec, found, exe)); err != nil {
 		return err
 	}
 	r.hold(spec.Dir, l.line)
@@ -59,16 +77,15 @@ func (r *Runtime) start(ctx context.Context, spec sandbox.Spec) error {
 }
 
 // program is the file that the container gets as its first process.
-func (r *Runtime) program(dir string) (string, error) {
+func (r *Runtime) program(arch, dir string) (string, error) {
 	if r.Exe != "" {
 		return filepath.Abs(r.Exe)
 	}
-	return box.Program(runtime.GOARCH, dir) // the engine is on this machine
+	return box.Program(arch, dir)
 }
 
-// prepare makes Ref.Dir and what belongs in it.
-func (l *launch) prepare() error {
-	dir := l.spec.Dir
+// makeFolders makes Ref.Dir and the folders in it.
+func makeFolders(dir string) error {
 	for _, d := range []struct {
 		path string
 		mode os.FileMode
@@ -77,7 +94,13 @@ func (l *launch) prepare() error {
 			return err
 		}
 	}
-	if err := os.Chmod(filepath.Join(dir, bootDir), 0o755); err != nil { // whatever the umask is
+	return os.Chmod(filepath.Join(dir, bootDir), 0o755) // whatever the umask is
+}
+
+// prepare makes Ref.Dir and what belongs in it.
+func (l *launch) prepare() error {
+	dir := l.spec.Dir
+	if err := makeFolders(dir); err != nil {
 		return err
 	}
 	// Nobody else can reach it outside, and inside root is not always who owns it here.
@@ -125,6 +148,9 @@ func (l *launch) run(ctx context.Context, req createRequest) error {
 		if err == nil {
 			err = what.usable()
 		}
+		if err == nil {
+			err = what.sameKernel()
+		}
 		about <- what
 		return err
 	})
@@ -154,8 +180,16 @@ func (l *launch) launch(ctx, booted context.Context, req createRequest) error {
 	if err := writeRecord(l.spec.Ref, l.rec); err != nil {
 		return err
 	}
+	if l.ready != nil {
+		if err := l.ready(ctx, id); err != nil {
+			return fmt.Errorf("prepare the container: %w", err)
+		}
+	}
 	if err := l.eng.start(ctx, id); err != nil {
 		return fmt.Errorf("start the container: %w", err)
+	}
+	if l.up != nil {
+		l.up()
 	}
 	if err := l.eng.wait(booted, id); err != nil {
 		if booted.Err() != nil {
@@ -169,6 +203,9 @@ func (l *launch) launch(ctx, booted context.Context, req createRequest) error {
 	c, err := l.eng.inspect(ctx, id)
 	if err != nil {
 		return fmt.Errorf("the guest ended before it was ready: %w", err)
+	}
+	if c.State.ExitCode == ExitUnreached {
+		return fmt.Errorf("%w: no socket reaches into its containers", errOtherKernel)
 	}
 	return fmt.Errorf("the guest ended before it was ready, with exit code %d %s", c.State.ExitCode, c.State.Error)
 }

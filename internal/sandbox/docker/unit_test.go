@@ -180,13 +180,27 @@ func TestEndpoints(t *testing.T) {
 }
 
 func TestEnginesElsewhere(t *testing.T) {
-	for host, elsewhere := range map[string]bool{
-		"unix:///var/run/docker.sock": false, "tcp://127.0.0.1:2375": false, "tcp://[::1]:2375": false, "tcp://localhost:2375": false,
-		"tcp://192.0.2.1:2375": true, "ssh://me@host": true,
+	for host, want := range map[string]struct{ known, elsewhere, open bool }{
+		"unix:///var/run/docker.sock": {true, otherKernel, false}, "tcp://127.0.0.1:2375": {true, otherKernel, false},
+		"tcp://[::1]:2375": {true, otherKernel, false}, "tcp://localhost:2375": {true, otherKernel, false},
+		"tcp://192.0.2.1:2375": {true, true, true}, "tcp://engine.example:2376": {true, true, true},
+		"unix:///home/me/.docker/desktop/docker.sock": {true, true, false}, "unix:///Users/me/.colima/default/docker.sock": {true, true, false},
+		"ssh://me@host": {false, true, false}, "npipe:////./pipe/docker": {false, true, false},
 	} {
-		if _, err := newEngine(Endpoint{Host: host}); errors.Is(err, errElsewhere) != elsewhere {
+		at := Endpoint{Host: host}
+		if _, err := newEngine(at); errors.Is(err, errScheme) == want.known {
 			t.Errorf("%s: %v", host, err)
 		}
+		if got := (&Runtime{}).byRelay(at); got != want.elsewhere {
+			t.Errorf("%s: by relay: %v", host, got)
+		}
+		if want.known && at.open() != want.open {
+			t.Errorf("%s: open: %v", host, at.open())
+		}
+	}
+	forced := &Runtime{Env: func(name string) (string, bool) { return "relay", name == LineEnv }}
+	if !forced.byRelay(Endpoint{Host: "unix:///var/run/docker.sock"}) {
+		t.Error("a relay cannot be forced")
 	}
 }
 
@@ -198,10 +212,8 @@ func TestDiagnose(t *testing.T) {
 	}{
 		"not there":   {fmt.Errorf("%w: %w", errUnreachable, fs.ErrNotExist), "nothing listens at /x (default)", "install Docker"},
 		"not allowed": {fmt.Errorf("%w: %w", errUnreachable, fs.ErrPermission), "you may not use", "usermod -aG docker"},
-		"elsewhere":   {errElsewhere, "another machine", "docker context use default"},
+		"elsewhere":   {errScheme, "does not know this way", "docker context use default"},
 		"old":         {errVersion, "too old", "20.10"},
-		"desktop":     {Endpoint{Host: "unix:///home/me/.docker/desktop/docker.sock"}.foreign(), "virtual machine", "engine/install"},
-		"elsewhere 2": {info{KernelVersion: "0.1"}.usable(), "they have Linux 0.1", "engine/install"},
 		"windows":     {info{OSType: "windows"}.usable(), "windows", "Linux containers"},
 		"anything":    {errors.New("odd"), "odd", "docker context ls"},
 	} {
@@ -220,7 +232,7 @@ func TestRequest(t *testing.T) {
 		Workspace: "/link", Mounts: []sandbox.Mount{{Source: "/l", Target: "/data", ReadOnly: true}}, User: sandbox.User{Home: "/home/me"},
 		Limits: sandbox.Limits{MemoryBytes: 1 << 20, CPUs: 1.5},
 	}
-	req := request(spec, box.Sources{Workspace: "/real", Mounts: []string{"/elsewhere"}}, "/bin/moat", []string{"guest", "x"})
+	req := request(spec, box.Sources{Workspace: "/real", Mounts: []string{"/elsewhere"}}, "/bin/moat")
 	h := req.HostConfig
 	if h.NetworkMode != "none" || h.IpcMode != "private" || req.User != "0:0" || req.Image != "sha256:ab" || req.WorkingDir != "/srv" ||
 		h.LogConfig.Type != "none" || h.PidsLimit != sandbox.DefaultPIDs || h.Memory != 1<<20 || h.MemorySwap != 1<<20 || h.NanoCpus != 1_500_000_000 {
@@ -242,11 +254,16 @@ func TestRequest(t *testing.T) {
 		mounts = append(mounts, fmt.Sprintf("%s %s %v %s", m.Source, m.Target, m.ReadOnly, m.BindOptions.Propagation))
 	}
 	want := []string{
-		"/bin/moat /.moat/moat true rprivate", "/moat/runs/run-1/sandbox/boot /.moat/boot true rprivate",
-		"/moat/runs/run-1/sandbox/home /home/me false rprivate", "/real /workspace false rprivate", "/elsewhere /data true rprivate",
+		"/moat/runs/run-1/sandbox/boot /.moat/boot true rprivate", "/moat/runs/run-1/sandbox/home /home/me false rprivate",
+		"/real /workspace false rprivate", "/elsewhere /data true rprivate", "/bin/moat /.moat/moat true rprivate",
 	}
 	if d := cmp.Diff(want, mounts); d != "" {
 		t.Errorf("mounts (-want +got):\n%s", d)
+	}
+	relayed := relayedRequest(spec, box.Sources{Workspace: "/real", Mounts: []string{"/elsewhere"}}, "moat-guest-0")
+	last := relayed.HostConfig.Mounts[len(relayed.HostConfig.Mounts)-1]
+	if last.Type != "volume" || last.Source != "moat-guest-0" || !last.ReadOnly || len(relayed.HostConfig.Mounts) != len(want) {
+		t.Errorf("with a volume: %+v", relayed.HostConfig.Mounts)
 	}
 	text, err := json.Marshal(req)
 	if err != nil || strings.Contains(string(text), "null") || strings.Contains(string(text), "Port") {

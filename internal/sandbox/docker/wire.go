@@ -53,14 +53,20 @@ type ulimit struct {
 type logConfig struct{ Type string }
 
 type mount struct {
-	Type        string
-	Source      string
-	Target      string
-	ReadOnly    bool
-	BindOptions bindOptions
+	Type          string
+	Source        string
+	Target        string
+	ReadOnly      bool
+	BindOptions   *bindOptions   `json:",omitempty"` // of type "bind"
+	VolumeOptions *volumeOptions `json:",omitempty"` // of type "volume"
 }
 
 type bindOptions struct{ Propagation string }
+
+type volumeOptions struct {
+	NoCopy bool
+	Labels map[string]string
+}
 
 // container is what moat reads of one (GET /containers/{id}/json).
 type container struct {

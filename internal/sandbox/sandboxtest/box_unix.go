@@ -185,14 +185,21 @@ func try(t testing.TB, b *box, args ...string) string {
 	return probe[string](t, b, append([]string{"try"}, args...)...)
 }
 
-// mainExit waits for the end of the main command.
+// mainExit waits for the end of the main command, on another line if something inside has ended this one.
 func (b *box) mainExit(t testing.TB) line.Exit {
 	t.Helper()
 	for {
 		if x, ok := b.exits[line.Main]; ok {
 			return x
 		}
-		b.receive(t)
+		m, err := b.conn.Next()
+		if err != nil {
+			b.conn = b.suite.dial(t, b.spec).conn
+			continue
+		}
+		if x, ok := m.(line.Exit); ok {
+			b.exits[x.Process] = x
+		}
 	}
 }
 

@@ -3,11 +3,9 @@
 package sandboxtest
 
 import (
+	"errors"
 	"net"
-	"slices"
-	"strings"
 	"testing"
-	"time"
 
 	"moat/internal/line"
 	"moat/internal/sandbox"
@@ -22,75 +20,84 @@ func (s *suite) testDoor(t *testing.T) {
 	b := s.dial(t, spec)
 	door := b.door(t) // comes before anything else
 	b.spawn(t, line.Spawn{Process: line.Main, Args: []string{"/workspace/probe", "wait"}})
-	for _, name := range []string{"tcp4", "tcp6", "dns4", "dns6", "proxy", "agent"} {
-		if door[name] == nil {
+	for _, name := range []string{line.DoorTCP4, line.DoorTCP6, line.DoorProxy, line.DoorAgent} {
+		if door.Listeners[name] == nil {
 			t.Fatalf("there is no %s among the door's sockets", name)
 		}
 	}
-	b.wantThrough(t, door["tcp4"])
+	if door.Packets[line.DoorDNS4] == nil || door.Packets[line.DoorDNS6] == nil {
+		t.Fatal("nothing in the door is for questions")
+	}
+	b.wantThrough(t, door.Listeners[line.DoorTCP4])
 	if got := try(t, b, "stat", sandbox.AgentSocket); got != "ok" {
 		t.Errorf("the socket of the ssh agent is not there: %s", got)
 	}
+	b.wantAnswer(t, door.Packets[line.DoorDNS4])
 	// The supervisor dies: its descriptors go away with it.
-	for _, l := range door {
-		check(t, l.Close())
-	}
+	check(t, door.Close())
 	check(t, b.conn.Close())
 	again := s.dial(t, spec)
 	again.next = b.next
 	door = again.door(t)
-	again.wantThrough(t, door["tcp4"])
-	for _, l := range door {
-		check(t, l.Close())
-	}
+	again.wantThrough(t, door.Listeners[line.DoorTCP4])
+	check(t, door.Close())
 }
 
-// door receives the door's sockets: the listeners by their names, and nil closers for the others.
-func (b *box) door(t *testing.T) map[string]net.Listener {
+// door receives the door.
+func (b *box) door(t *testing.T) line.DoorSockets {
 	t.Helper()
 	for {
-		files, ok := b.receive(t).(line.Files)
-		if !ok {
-			continue
+		switch m := b.receive(t).(type) {
+		case line.Files:
+			door, err := m.DoorSockets()
+			check(t, err)
+			return door
+		case line.Door:
+			door, err := b.conn.DoorSockets(m)
+			check(t, err)
+			return door
 		}
-		door := make(map[string]net.Listener)
-		for i, name := range files.Names {
-			if strings.HasPrefix(name, "dns") {
-				c, err := net.FilePacketConn(files.Files[i])
-				check(t, err)
-				door[name] = packets{c}
-			} else {
-				l, err := net.FileListener(files.Files[i])
-				check(t, err)
-				door[name] = l
-			}
-			check(t, files.Files[i].Close())
-		}
-		return door
 	}
 }
-
-// packets lets a packet socket be kept among listeners.
-type packets struct{ net.PacketConn }
-
-func (packets) Accept() (net.Conn, error) { return nil, net.ErrClosed }
-func (p packets) Addr() net.Addr          { return p.LocalAddr() }
 
 // wantThrough connects from inside and answers outside.
 func (b *box) wantThrough(t *testing.T, l net.Listener) {
 	t.Helper()
 	served := make(chan error, 1)
 	go func() {
-		check(t, l.(*net.TCPListener).SetDeadline(time.Now().Add(20*time.Second)))
 		c, err := l.Accept()
 		if err == nil {
 			_, err = c.Write([]byte("let out\n"))
-			err = slices.Concat([]error{err, c.Close()})[0]
+			err = errors.Join(err, c.Close())
 		}
 		served <- err
 	}()
 	got := probe[string](t, b, "knock", "203.0.113.7:443")
+	if got != "let out\n" {
+		check(t, l.Close()) // perhaps nobody came
+	}
 	if err := <-served; err != nil || got != "let out\n" {
 		t.Errorf("through the door: %q, %v", got, err)
+	}
+}
+
+// wantAnswer asks from inside and answers outside.
+func (b *box) wantAnswer(t *testing.T, c net.PacketConn) {
+	t.Helper()
+	served := make(chan error, 1)
+	go func() {
+		buf := make([]byte, 100)
+		n, from, err := c.ReadFrom(buf)
+		if err == nil {
+			_, err = c.WriteTo(append([]byte("re: "), buf[:n]...), from)
+		}
+		served <- err
+	}()
+	got := probe[string](t, b, "ask", "203.0.113.7:53")
+	if got != "re: question" {
+		check(t, c.Close()) // perhaps nobody asked
+	}
+	if err := <-served; err != nil || got != "re: question" {
+		t.Errorf("a question: %q, %v", got, err)
 	}
 }

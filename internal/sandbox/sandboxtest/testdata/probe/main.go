@@ -33,7 +33,7 @@ func main() {
 	args := os.Args[2:]
 	verbs := map[string]func([]string) any{
 		"wait": wait, "calls": calls, "call": oneCall, "fds": openFiles, "walk": walk, "try": try, "killall": killAll,
-		"bomb": bomb, "eat": eat, "burn": burn, "connect": connect, "knock": knock, "listen": listen, "pty": pty, "ids": ids,
+		"bomb": bomb, "eat": eat, "burn": burn, "connect": connect, "knock": knock, "ask": ask, "listen": listen, "pty": pty, "ids": ids,
 		"files": files,
 	}
 	verb, ok := verbs[os.Args[1]]
@@ -212,6 +212,25 @@ func connect(args []string) any {
 		_, err = c.Write([]byte("x"))
 	}
 	return name(err)
+}
+
+// ask sends a question and returns what it is answered.
+func ask(args []string) any {
+	c, err := net.DialTimeout("udp", args[0], 10*time.Second)
+	if err != nil {
+		return name(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second)) // an error is met below
+	if _, err := c.Write([]byte("question")); err != nil {
+		return name(err)
+	}
+	buf := make([]byte, 100)
+	n, err := c.Read(buf)
+	if err != nil {
+		return name(err)
+	}
+	return string(buf[:n])
 }
 
 // knock tries to get out and returns what it is told there.
