@@ -249,7 +249,9 @@ func (g *guest) forget(p *process) {
 // killAll ends every process. The caller holds mu.
 func (g *guest) killAll() {
 	if g.cfg.Init {
-		_ = unix.Kill(-1, unix.SIGKILL) // everything in this PID namespace but ourselves (kill(2))
+		if !g.cfg.Relayed || !killInside("/proc") {
+			_ = unix.Kill(-1, unix.SIGKILL) // everything in this PID namespace but ourselves (kill(2))
+		}
 		return
 	}
 	for _, p := range g.processes {

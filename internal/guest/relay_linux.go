@@ -1,11 +1,15 @@
 package guest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -74,4 +78,53 @@ func dialGuest(ctx context.Context) (*net.UnixConn, error) {
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// killPasses is how often killInside looks for processes that were started meanwhile.
+const killPasses = 50
+
+// killInside ends every process of this PID namespace but ourselves and those that were started from outside: relays, without
+// which nobody would hear how it went. It reports false if that did not succeed, because they multiply. proc is where proc(5) is.
+func killInside(proc string) bool {
+	killed := make(map[string]bool) // by number and start
+	for range killPasses {
+		lists, err := filepath.Glob(proc + "/[0-9]*/stat")
+		if err != nil || len(lists) == 0 {
+			return false
+		}
+		found := false
+		for _, list := range lists {
+			pid, start, inside := insider(list)
+			if !inside || killed[start] {
+				continue
+			}
+			killed[start], found = true, true
+			_ = unix.Kill(pid, unix.SIGKILL) // it may have ended
+		}
+		if !found {
+			return true
+		}
+	}
+	return false
+}
+
+// insider reads a process's line (proc_pid_stat(5)): its number, what tells it from others that had that number, and whether it
+// lives and was started by another process of this PID namespace.
+func insider(list string) (pid int, identity string, inside bool) {
+	line, err := os.ReadFile(list)
+	name := bytes.LastIndexByte(line, ')') // which may contain anything
+	if err != nil || name < 0 {
+		return 0, "", false
+	}
+	number, _, _ := bytes.Cut(line, []byte(" "))
+	fields := bytes.Fields(line[name+1:])
+	const state, parent, start = 0, 1, 19 // fields 3, 4, 22
+	pid, err = strconv.Atoi(string(number))
+	if err != nil || pid == os.Getpid() || len(fields) <= start {
+		return 0, "", false
+	}
+	if s := fields[state][0]; s == 'Z' || s == 'X' || string(fields[parent]) == "0" {
+		return 0, "", false
+	}
+	return pid, string(number) + " " + string(fields[start]), true
 }
