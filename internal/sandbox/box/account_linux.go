@@ -3,6 +3,7 @@ package box
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -130,6 +131,9 @@ func trustPlaces() []string {
 	return []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"}
 }
 
+// resolvConf is made where an engine makes none for a container without a network. The door answers wherever a question is sent.
+const resolvConf = "/etc/resolv.conf"
+
 // writeEtc puts the sandbox's own files into the image's /etc: names for those who run, and what to trust.
 func (b Boot) writeEtc(user account) error {
 	if err := addAccount("/etc/passwd", user.uid, func(name string) string {
@@ -139,6 +143,11 @@ func (b Boot) writeEtc(user account) error {
 	}
 	if err := addAccount("/etc/group", user.gid, func(name string) string { return fmt.Sprintf("%s:x:%d:", name, user.gid) }, user.name); err != nil {
 		return err
+	}
+	if _, err := os.Stat(resolvConf); b.Network && errors.Is(err, fs.ErrNotExist) {
+		if err := put(resolvConf, []byte("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")); err != nil {
+			return err
+		}
 	}
 	if len(b.Known) > 0 {
 		const name = "/etc/ssh/ssh_known_hosts"

@@ -68,7 +68,7 @@ func (r *Runtime) diagnose(at Endpoint, cause error) error {
 	case errors.Is(cause, errScheme):
 		u.Fix = "choose an engine that listens on a socket:\n  docker context use default   # and unset DOCKER_HOST"
 	case errors.Is(cause, errVersion):
-		u.Fix = "install Docker 20.10 or newer"
+		u.Fix = "install Docker 20.10 or newer; if it is newer than this moat, install a newer moat"
 	case errors.Is(cause, errKind):
 		u.Fix = "switch the engine to Linux containers"
 	case errors.Is(cause, fs.ErrPermission), errors.Is(cause, syscall.EACCES):

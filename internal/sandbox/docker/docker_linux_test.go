@@ -134,14 +134,46 @@ func mayAllow() []string {
 // TestConformance runs the suite with each way to reach a guest.
 func TestConformance(t *testing.T) {
 	needEngine(t)
-	t.Run("socket", conform)
-	t.Run("relay", func(t *testing.T) {
-		t.Setenv(docker.LineEnv, "relay")
-		conform(t)
-	})
+	conformEachWay(t, false)
 }
 
-func conform(t *testing.T) {
+func conformEachWay(t *testing.T, podman bool) {
+	for _, way := range []string{"socket", "relay"} {
+		t.Run(way, func(t *testing.T) {
+			t.Setenv(docker.LineEnv, way)
+			conform(t, podman)
+		})
+	}
+}
+
+// TestPodman runs the suite with Podman's service.
+func TestPodman(t *testing.T) {
+	if why := enginetest.MissingPodman(); why != "" {
+		t.Skip(why)
+	}
+	dir, err := os.MkdirTemp("", "moat-podman-") //nolint:usetesting // t.TempDir is too long for a socket's address
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := enginetest.StartPodman(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := engine.Destroy(); err != nil {
+			t.Error(err)
+		}
+	})
+	image, err := importImage(engine, "moat-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DOCKER_HOST", engine.Host)
+	t.Setenv(imageEnv, image)
+	conformEachWay(t, true)
+}
+
+func conform(t *testing.T, podman bool) {
 	caps := uint64(rootCaps)
 	if os.Getuid() != 0 {
 		caps = 0
@@ -150,6 +182,7 @@ func conform(t *testing.T) {
 		User:         sandbox.User{UID: os.Getuid(), GID: os.Getgid(), Name: "agent", Home: "/home/agent"},
 		Image:        sandbox.Image{Ref: "moat-test", Digest: os.Getenv(imageEnv)},
 		SharedKernel: true,
+		PlainPaths:   podman,
 		Caps:         caps, BoundedCaps: rootCaps,
 		Many: 8, StartTime: 400 * time.Millisecond,
 		MayAllow:  mayAllow(),

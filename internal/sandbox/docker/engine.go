@@ -55,8 +55,9 @@ type engine struct {
 	http *http.Client
 	dial func(context.Context) (net.Conn, error)
 
-	mu      sync.Mutex // guards version
+	mu      sync.Mutex // guards:
 	version string     // of the API, as in "1.41"; empty: not agreed yet
+	podman  bool       // it is Podman's service; known when a version is
 }
 
 // The versions of the API that moat speaks: 1.41 is Docker 20.10's. All that it uses is the same in them.
@@ -243,20 +244,60 @@ func (e *engine) agree(ctx context.Context) (string, error) {
 		return "", err
 	}
 	resp.Body.Close()
-	version, err := pickVersion(resp.Header.Get("Api-Version"))
+	version, newest, err := pickVersion(resp.Header.Get("Api-Version"))
+	if err == nil && newest {
+		err = e.accepts(ctx, version)
+	}
 	if err != nil {
 		return "", err
 	}
-	e.version = version
+	e.version, e.podman = version, resp.Header.Get("Libpod-Api-Version") != ""
 	return version, nil
 }
 
-// pickVersion returns the newest version that both speak, given the engine's newest.
-func pickVersion(theirs string) (string, error) {
-	major, minor, _ := strings.Cut(theirs, ".")
-	n, err := strconv.Atoi(minor)
-	if err != nil || major != strconv.Itoa(apiMajor) || n < apiMinMinor {
-		return "", fmt.Errorf("%w: it speaks version %q of the API, moat speaks %d.%d to %d.%d", errVersion, theirs, apiMajor, apiMinMinor, apiMajor, apiMaxMinor)
+// isPodman reports whether the engine is Podman's service.
+func (e *engine) isPodman(ctx context.Context) (bool, error) {
+	if _, err := e.agree(ctx); err != nil {
+		return false, err
 	}
-	return fmt.Sprintf("%d.%d", apiMajor, min(n, apiMaxMinor)), nil
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.podman, nil
+}
+
+// pickVersion returns the newest version that both speak, given the engine's newest, and whether that is moat's newest.
+func pickVersion(theirs string) (version string, newest bool, err error) {
+	n, err := minor(theirs)
+	if err != nil || n < apiMinMinor {
+		return "", false, fmt.Errorf("%w: it speaks version %q of the API, moat speaks %d.%d to %d.%d", errVersion, theirs, apiMajor, apiMinMinor, apiMajor, apiMaxMinor)
+	}
+	return fmt.Sprintf("%d.%d", apiMajor, min(n, apiMaxMinor)), n > apiMaxMinor, nil
+}
+
+// minor is the second number of a version of the API.
+func minor(version string) (int, error) {
+	major, rest, _ := strings.Cut(version, ".")
+	if major != strconv.Itoa(apiMajor) {
+		return 0, errVersion
+	}
+	return strconv.Atoi(rest)
+}
+
+// accepts asks an engine that is newer than moat whether it still speaks a version.
+func (e *engine) accepts(ctx context.Context, version string) error {
+	resp, err := e.sendRaw(ctx, call{method: http.MethodGet, path: "/version"})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	var about struct {
+		MinAPIVersion string
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&about); err != nil {
+		return e.unanswered(ctx, err)
+	}
+	if n, err := minor(about.MinAPIVersion); err == nil && n > apiMaxMinor {
+		return fmt.Errorf("%w: it speaks no older version of the API than %q, moat speaks %d.%d to %s", errVersion, about.MinAPIVersion, apiMajor, apiMinMinor, version)
+	}
+	return nil
 }

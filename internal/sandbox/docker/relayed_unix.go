@@ -68,7 +68,11 @@ func (r *Runtime) startRelayed(ctx context.Context, eng *engine, spec sandbox.Sp
 	if err != nil {
 		return err
 	}
-	if err := l.run(ctx, relayedRequest(spec, found, l.program.volume())); err != nil {
+	req := relayedRequest(spec, found, l.program.volume())
+	if err := l.suit(ctx, &req); err != nil {
+		return err
+	}
+	if err := l.run(ctx, req); err != nil {
 		return l.blame(err)
 	}
 	r.hold(spec.Dir, l.conn)

@@ -22,6 +22,7 @@ const (
 	askTime     = 15 * time.Second
 	removeTime  = 60 * time.Second
 	cleanupTime = 30 * time.Second // for what is undone after a failed start
+	podmanTime  = 10 * time.Second // for Podman to complete the making of a container
 )
 
 // A Runtime makes sandboxes with the engine that the docker command would use. The zero value is ready; it must not be copied
@@ -239,14 +240,23 @@ func removeNamed(ctx context.Context, eng *engine, name string, stopgap createRe
 			return err
 		}
 	}
-	err := eng.remove(ctx, name)
-	switch {
-	case errors.Is(err, errNotFound):
-		return nil
-	case errors.Is(err, errConflict): // somebody else is removing it
-		return awaitRemoved(ctx, eng, name)
+	began := time.Now()
+	for {
+		err := eng.remove(ctx, name)
+		switch {
+		case errors.Is(err, errNotFound):
+			return nil
+		case errors.Is(err, errConflict): // somebody else is removing it
+			return awaitRemoved(ctx, eng, name)
+		}
+		// Podman fails with a container that ends in this moment.
+		if podman, _ := eng.isPodman(ctx); err == nil || !podman || time.Since(began) > podmanTime {
+			return err
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
 	}
-	return err
 }
 
 // awaitRemoved waits until somebody else's removal is complete.
@@ -269,15 +279,17 @@ func awaitRemoved(ctx context.Context, eng *engine, name string) error {
 // on its way: until then removing would find nothing. While the engine works on it, it refuses the name to others, and
 // does not know the container yet.
 func occupy(ctx context.Context, eng *engine, name string, stopgap createRequest) error {
+	began := time.Now()
 	for {
 		_, err := eng.create(ctx, name, stopgap)
-		switch {
-		case err == nil, errors.Is(err, errNotFound): // there was none; without the image there never was
+		if err == nil || errors.Is(err, errNotFound) { // there was none; without the image there never was
 			return nil
-		case !errors.Is(err, errConflict):
-			return err
 		}
 		if _, err := eng.inspect(ctx, name); !errors.Is(err, errNotFound) {
+			return err
+		}
+		// Podman has no class of its own for a name that is taken, so the error may be anything else.
+		if podman, _ := eng.isPodman(ctx); !errors.Is(err, errConflict) && (!podman || time.Since(began) > podmanTime) {
 			return err
 		}
 		if err := pause(ctx); err != nil {

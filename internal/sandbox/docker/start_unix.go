@@ -69,11 +69,24 @@ func (r *Runtime) startReached(ctx context.Context, eng *engine, spec sandbox.Sp
 	if err != nil {
 		return err
 	}
-	if err := l.run(ctx, request(spec, found, exe)); err != nil {
+	req := request(spec, found, exe)
+	if err := l.suit(ctx, &req); err != nil {
+		return err
+	}
+	if err := l.run(ctx, req); err != nil {
 		return err
 	}
 	r.hold(spec.Dir, l.line)
 	return nil
+}
+
+// suit changes a request to what the engine understands.
+func (l *launch) suit(ctx context.Context, req *createRequest) error {
+	podman, err := l.eng.isPodman(ctx)
+	if err == nil && podman {
+		err = req.forPodman(l.spec.Dir)
+	}
+	return err
 }
 
 // program is the file that the container gets as its first process.

@@ -115,10 +115,67 @@ func TestPickVersion(t *testing.T) {
 	for theirs, want := range map[string]string{
 		"1.41": "1.41", "1.44": "1.44", "1.56": "1.56", "1.99": "1.56", "1.40": "", "2.0": "", "": "", "x": "", "1.": "",
 	} {
-		got, err := pickVersion(theirs)
+		got, _, err := pickVersion(theirs)
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %q, %v, want %q", theirs, got, err, want)
 		}
+	}
+}
+
+// TestNewerEngines speaks with engines that have left old versions of the API behind.
+func TestNewerEngines(t *testing.T) {
+	for name, test := range map[string]struct {
+		newest, oldest, want string
+	}{
+		"Docker 29":         {"1.52", "1.44", "/v1.52/info"},
+		"newer than moat":   {"1.60", "1.56", "/v1.56/info"},
+		"too new for moat":  {"1.70", "1.60", ""},
+		"as old as may be":  {"1.41", "1.12", "/v1.41/info"},
+		"too old for moat":  {"1.40", "1.12", ""},
+		"nobody knows what": {"", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := make(chan string, 10)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				var version string
+				switch path := strings.Split(r.URL.Path, "/"); {
+				case r.URL.Path == "/_ping":
+					w.Header().Set("Api-Version", test.newest)
+					return
+				case r.URL.Path == "/version":
+					fmt.Fprintf(w, `{"ApiVersion": %q, "MinAPIVersion": %q}`, test.newest, test.oldest)
+					return
+				default:
+					version = strings.TrimPrefix(path[1], "v")
+				}
+				if version < test.oldest || version > test.newest { // all have two digits
+					w.WriteHeader(http.StatusBadRequest)
+					fmt.Fprintf(w, `{"message": "client version %s is too old or too new"}`, version)
+					return
+				}
+				asked <- r.URL.Path
+				fmt.Fprint(w, `{"OSType": "linux"}`)
+			}))
+			defer server.Close()
+			e, err := newEngine(Endpoint{Host: "tcp://" + server.Listener.Addr().String()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer e.close()
+			_, err = e.info(t.Context())
+			if test.want == "" {
+				if !errors.Is(err, errVersion) || !strings.Contains(err.Error(), "moat speaks 1.41 to 1.56") {
+					t.Errorf("%v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := <-asked; got != test.want {
+				t.Errorf("asked for %s, want %s", got, test.want)
+			}
+		})
 	}
 }
 

@@ -34,12 +34,12 @@ func Missing() string {
 	return ""
 }
 
-// An Engine is a dockerd of a test's own. Its methods are for one goroutine.
+// An Engine is a dockerd of a test's own, or a Podman. Its methods are for one goroutine.
 type Engine struct {
 	Host string // for DOCKER_HOST
 
 	dir    string
-	args   []string
+	start  func() (*exec.Cmd, error)
 	cmd    *exec.Cmd
 	ended  chan struct{} // closed when cmd has been waited for
 	watch  *exec.Cmd     // ends the engine if the test's process dies
@@ -49,8 +49,14 @@ type Engine struct {
 // Start starts an engine whose files are in dir, which must be short enough for a socket's address. args are added to
 // dockerd's. The caller stops it.
 func Start(dir string, args ...string) (*Engine, error) {
+	e := newEngine(dir)
+	e.start = func() (*exec.Cmd, error) { return e.dockerd(args) }
+	return e, e.Begin()
+}
+
+func newEngine(dir string) *Engine {
 	socket := filepath.Join(dir, "engine.sock")
-	e := &Engine{Host: "unix://" + socket, dir: dir, args: args}
+	e := &Engine{Host: "unix://" + socket, dir: dir}
 	e.client = &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -58,7 +64,16 @@ func Start(dir string, args ...string) (*Engine, error) {
 			return d.DialContext(ctx, "unix", socket)
 		},
 	}}
-	return e, e.Begin()
+	return e
+}
+
+func (e *Engine) at(name string) string { return filepath.Join(e.dir, name) }
+
+func (e *Engine) dockerd(args []string) (*exec.Cmd, error) {
+	return exec.Command("dockerd", append([]string{
+		"--host", e.Host, "--data-root", e.at("data"), "--exec-root", e.at("exec"), "--pidfile", e.at("pid"), "--config-file", e.at("none.json"),
+		"--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--log-level", "warn",
+	}, args...)...), os.WriteFile(e.at("none.json"), []byte("{}"), 0o600)
 }
 
 // Begin starts the engine again after Stop or Kill.
@@ -68,18 +83,13 @@ func (e *Engine) Begin() error {
 		return err
 	}
 	defer log.Close()
-	at := func(name string) string { return filepath.Join(e.dir, name) }
-	e.cmd = exec.Command("dockerd", append([]string{
-		"--host", e.Host, "--data-root", at("data"), "--exec-root", at("exec"), "--pidfile", at("pid"), "--config-file", at("none.json"),
-		"--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--log-level", "warn",
-	}, e.args...)...)
-	if err := os.WriteFile(at("none.json"), []byte("{}"), 0o600); err != nil {
+	if e.cmd, err = e.start(); err != nil {
 		return err
 	}
 	e.cmd.Stdout, e.cmd.Stderr = log, log
 	e.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt of the test must not reach it before the clean-up
 	if err := e.cmd.Start(); err != nil {
-		return fmt.Errorf("start dockerd: %w", err)
+		return fmt.Errorf("start the engine: %w", err)
 	}
 	ended := make(chan struct{})
 	e.ended = ended
@@ -102,7 +112,7 @@ func (e *Engine) startWatch() error {
 		return err
 	}
 	if err := e.watch.Start(); err != nil {
-		return fmt.Errorf("watch over dockerd: %w", err)
+		return fmt.Errorf("watch over the engine: %w", err)
 	}
 	return nil
 }
@@ -128,9 +138,9 @@ func (e *Engine) awaitAnswer() error {
 		select {
 		case <-tick.C:
 		case <-e.ended:
-			return fmt.Errorf("dockerd ended: %s", e.log())
+			return fmt.Errorf("the engine ended: %s", e.log())
 		case <-limit:
-			return fmt.Errorf("dockerd does not answer: %s", e.log())
+			return fmt.Errorf("the engine does not answer: %s", e.log())
 		}
 	}
 }
@@ -158,7 +168,7 @@ func (e *Engine) end(sig syscall.Signal) error {
 	case <-e.ended:
 		return nil
 	case <-time.After(patience):
-		return errors.New("dockerd does not end")
+		return errors.New("the engine does not end")
 	}
 }
 
@@ -171,7 +181,7 @@ func (e *Engine) Destroy() error {
 	for _, c := range list {
 		err = errors.Join(err, e.ask(http.MethodDelete, "/containers/"+c.ID+"?force=1&v=1", nil, nil))
 	}
-	return errors.Join(err, e.Stop(), e.killContainerd(), e.unmount(), os.RemoveAll(e.dir))
+	return errors.Join(err, e.Stop(), e.killContainerd(), e.remove())
 }
 
 // killContainerd ends the containerd that the engine has started, which may outlive it when it was killed, and lets the next
@@ -192,6 +202,18 @@ func (e *Engine) killContainerd() error {
 		}
 	}
 	return os.Remove(file) // its number may stay in use until somebody has waited for it
+}
+
+// remove removes the engine's files. What an engine has started to clean up after a container may still be at work.
+func (e *Engine) remove() error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); ; <-tick.C {
+		err := errors.Join(e.unmount(), os.RemoveAll(e.dir))
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 // unmount takes away what the engine has left mounted.

@@ -202,7 +202,7 @@ func (s *suite) testEtc(t *testing.T, b *box) {
 	if got := try(t, b, "read", "/etc/machine-id"); err == nil && got == "ok "+string(host) {
 		t.Error("the machine's id can be read")
 	}
-	if got := try(t, b, "read", "/etc/hostname"); got != "ok "+b.spec.Hostname+"\n" {
+	if got := try(t, b, "read", "/etc/hostname"); strings.TrimSuffix(got, "\n") != "ok "+b.spec.Hostname {
 		t.Errorf("/etc/hostname: %q", got)
 	}
 }

@@ -339,16 +339,27 @@ func (s *suite) testKilledAnywhere(t *testing.T) {
 // address, and with the characters that separate mount options.
 func (s *suite) testDifficultFolders(t *testing.T) {
 	spec := s.newSpec(t)
-	base := filepath.Dir(filepath.Dir(spec.Dir)) + "/" + strings.Repeat("l", 150) + ` :,\"'` + "\n$(x)%s"
+	base := filepath.Dir(filepath.Dir(spec.Dir)) + "/" + strings.Repeat("l", 150) + ` :\'$(x)%s`
+	mounted := "/mnt/a:  b"
+	if !s.PlainPaths {
+		base += ",\"\n"
+		mounted = "/mnt/a,b: c"
+	} else {
+		odd := spec
+		odd.Mounts = []sandbox.Mount{{Source: spec.Workspace, Target: "/mnt/a,b"}}
+		if err := s.rt.Start(ctx(t), odd); !errors.Is(err, sandbox.ErrSpec) {
+			t.Errorf("a mount at %s: %v", odd.Mounts[0].Target, err)
+		}
+	}
 	for _, dir := range []string{base, base + "/moat-home"} {
 		check(t, os.Mkdir(dir, 0o700))
 	}
-	workspace := base + "/work,space:"
+	workspace := base + "/work space:"
 	check(t, os.Rename(spec.Workspace, workspace))
 	spec.Workspace, spec.Dir = workspace, base+"/moat-home/sandbox"
-	spec.Mounts = []sandbox.Mount{{Source: workspace, Target: "/mnt/a,b: c"}}
+	spec.Mounts = []sandbox.Mount{{Source: workspace, Target: mounted}}
 	b := s.start(t, spec)
-	for _, path := range []string{"/workspace/x", "/mnt/a,b: c/y", spec.User.Home + "/z"} {
+	for _, path := range []string{"/workspace/x", mounted + "/y", spec.User.Home + "/z"} {
 		if got := try(t, b, "write", path); got != "ok" {
 			t.Errorf("write %s: %s", path, got)
 		}

@@ -16,6 +16,9 @@ type Options struct {
 	Image sandbox.Image // without one: the host's system directories
 	Tools bool          // Spec.Tools works
 
+	// PlainPaths: what is mounted may have no comma, quotation mark or line break in its path, and is refused if it has.
+	PlainPaths bool
+
 	// SharedKernel: host and sandbox have one kernel, so that the host's tables show what is left.
 	SharedKernel bool
 
