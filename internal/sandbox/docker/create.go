@@ -149,7 +149,9 @@ func placeholder(ref sandbox.Ref, image string) createRequest {
 }
 
 // rootless tells whether root of the engine's containers is the user that the engine runs as.
-func (i info) rootless() bool { return slices.Contains(i.SecurityOptions, "name=rootless") }
+func (i info) rootless() bool { return slices.Contains(i.SecurityOptions, nameRootless) }
+
+const nameRootless = "name=rootless"
 
 // goArch is the engine's architecture as Go calls it (/info has the kernel's name for it, uname(2)).
 func (i info) goArch() string {

@@ -57,7 +57,7 @@ type engine struct {
 
 	mu      sync.Mutex // guards:
 	version string     // of the API, as in "1.41"; empty: not agreed yet
-	podman  bool       // it is Podman's service; known when a version is
+	podman  string     // version of Podman's own API, if it is Podman's service; known when version is
 }
 
 // The versions of the API that moat speaks: 1.41 is Docker 20.10's. All that it uses is the same in them.
@@ -251,7 +251,7 @@ func (e *engine) agree(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	e.version, e.podman = version, resp.Header.Get("Libpod-Api-Version") != ""
+	e.version, e.podman = version, resp.Header.Get("Libpod-Api-Version")
 	return version, nil
 }
 
@@ -262,7 +262,7 @@ func (e *engine) isPodman(ctx context.Context) (bool, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.podman, nil
+	return e.podman != "", nil
 }
 
 // pickVersion returns the newest version that both speak, given the engine's newest, and whether that is moat's newest.

@@ -179,6 +179,33 @@ func TestNewerEngines(t *testing.T) {
 	}
 }
 
+// TestRootlessPodman asks Podman what it tells only in its own API.
+func TestRootlessPodman(t *testing.T) {
+	for _, rootless := range []bool{true, false} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case "/_ping":
+				w.Header().Set("Api-Version", "1.41")
+				w.Header().Set("Libpod-Api-Version", "4.3.1")
+			case "/v4.3.1/libpod/info":
+				fmt.Fprintf(w, `{"host": {"security": {"rootless": %v}}}`, rootless)
+			default:
+				fmt.Fprint(w, `{"OSType": "linux", "SecurityOptions": ["name=seccomp,profile=default"]}`)
+			}
+		}))
+		defer server.Close()
+		e, err := newEngine(Endpoint{Host: "tcp://" + server.Listener.Addr().String()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.close()
+		about, err := e.info(t.Context())
+		if err != nil || about.rootless() != rootless {
+			t.Errorf("rootless %v: %+v, %v", rootless, about, err)
+		}
+	}
+}
+
 func TestEndpoints(t *testing.T) {
 	home := t.TempDir()
 	docker := filepath.Join(home, ".docker")

@@ -124,7 +124,28 @@ type imageInfo struct {
 func (e *engine) info(ctx context.Context) (info, error) {
 	var out info
 	err := e.do(ctx, call{method: http.MethodGet, path: "/info"}, &out)
-	return out, err
+	if err != nil {
+		return out, err
+	}
+	if podman, err := e.isPodman(ctx); err != nil || !podman {
+		return out, err
+	}
+	// Podman tells only in its own API whether it runs as root.
+	var own struct {
+		Host struct{ Security struct{ Rootless bool } }
+	}
+	resp, err := e.sendRaw(ctx, call{method: http.MethodGet, path: "/v" + e.podman + "/libpod/info"})
+	if err != nil {
+		return out, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&own); err != nil {
+		return out, e.unanswered(ctx, err)
+	}
+	if own.Host.Security.Rootless && !out.rootless() {
+		out.SecurityOptions = append(out.SecurityOptions, nameRootless)
+	}
+	return out, nil
 }
 
 func (e *engine) create(ctx context.Context, name string, req createRequest) (id string, err error) {
