@@ -187,3 +187,25 @@ func (e *engine) stat(ctx context.Context, container, file string) (pathStat, er
 	}
 	return st, nil
 }
+
+// volumes returns the names of all volumes with a label.
+func (e *engine) volumes(ctx context.Context, label string) ([]string, error) {
+	filters, err := json.Marshal(map[string][]string{"label": {label}})
+	if err != nil {
+		return nil, err
+	}
+	var found struct {
+		Volumes []struct{ Name string }
+	}
+	err = e.do(ctx, call{method: http.MethodGet, path: "/volumes", query: url.Values{"filters": {string(filters)}}}, &found)
+	names := make([]string, len(found.Volumes))
+	for i, v := range found.Volumes {
+		names[i] = v.Name
+	}
+	return names, err
+}
+
+// removeVolume removes a volume; errConflict if a container has it.
+func (e *engine) removeVolume(ctx context.Context, name string) error {
+	return e.do(ctx, call{method: http.MethodDelete, path: "/volumes/" + url.PathEscape(name)}, nil)
+}

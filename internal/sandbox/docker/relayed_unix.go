@@ -233,7 +233,19 @@ func (l *relayedLaunch) supply(ctx context.Context, container string) error {
 	if err := l.fill(ctx, id); err != nil {
 		return err
 	}
+	l.eng.removePrograms(ctx)
 	return l.eng.remove(ctx, id)
+}
+
+// removePrograms removes volumes with other programs, which older moats have left. Those that a container has are refused.
+func (e *engine) removePrograms(ctx context.Context) {
+	found, err := e.volumes(ctx, labelProgram)
+	if err != nil {
+		return // they only take up room
+	}
+	for _, name := range found {
+		_ = e.removeVolume(ctx, name)
+	}
 }
 
 // fill copies the program.
