@@ -20,6 +20,7 @@ import (
 	"moat/internal/sandbox/cgroup"
 	"moat/internal/sandbox/docker"
 	"moat/internal/sandbox/native"
+	"moat/internal/sandbox/walls"
 )
 
 // Descriptors that a runtime gives to a guest.
@@ -32,9 +33,9 @@ const (
 
 // What a guest in a container may be told to do. Anything else is where it learns that.
 const (
-	guestAwait = "await" // by who reaches it with a relay
-	guestRelay = "relay" // this is the relay
-	guestOOMs  = "ooms"  // this only tells how many processes were ended because memory ran out
+	guestAwait  = "await"  // by who reaches it with a relay
+	guestRelay  = "relay"  // this is the relay
+	guestReport = "report" // this only tells what is to be seen here
 )
 
 // runGuest is the first process of a sandbox, or a relay to it. It returns the exit code. In a container args say what it is;
@@ -48,8 +49,10 @@ func runGuest(ctx context.Context, args []string) int {
 		err = serveRelayed(ctx)
 	case args[0] == guestRelay:
 		err = relay(ctx)
-	case args[0] == guestOOMs:
-		_, err = fmt.Println(cgroup.OOMKills("/sys/fs/cgroup") + cgroup.OOMKills("/sys/fs/cgroup/memory"))
+	case args[0] == guestReport:
+		err = json.NewEncoder(os.Stdout).Encode(docker.Found{
+			OOMKills: cgroup.OOMKills("/sys/fs/cgroup") + cgroup.OOMKills("/sys/fs/cgroup/memory"), Walls: walls.Of(1),
+		})
 	default:
 		err = serveContainer(ctx, args[0])
 	}

@@ -4,6 +4,7 @@ package docker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -43,8 +44,8 @@ func (r *Runtime) Report(ctx context.Context, ref sandbox.Ref) (sandbox.Report, 
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	if rec.Relayed {
-		if n, err := eng.oomKills(ctx, rec.Container); err == nil {
-			report.OOMKills = n
+		if found, err := eng.found(ctx, rec.Container); err == nil {
+			report.OOMKills, report.Walls = found.OOMKills, found.Walls
 			return report, nil
 		}
 	}
@@ -62,19 +63,25 @@ func (r *Runtime) Report(ctx context.Context, ref sandbox.Ref) (sandbox.Report, 
 	return report, nil
 }
 
-// oomKills asks inside, where the control group of the container is to be seen.
-func (e *engine) oomKills(ctx context.Context, container string) (int, error) {
-	conn, err := e.exec(ctx, container, insideProgram, "guest", "ooms")
+// Found is what of a report is to be seen inside: a program of moat's that is started there prints it.
+type Found struct {
+	OOMKills int      `json:"oom_kills"`
+	Walls    []string `json:"walls"`
+}
+
+// maxFound bounds it, in bytes.
+const maxFound = 64 << 10
+
+// found asks inside.
+func (e *engine) found(ctx context.Context, container string) (Found, error) {
+	var f Found
+	conn, err := e.exec(ctx, container, insideProgram, "guest", "report")
 	if err != nil {
-		return 0, err
+		return f, err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	said, err := io.ReadAll(io.LimitReader(conn, 32))
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(strings.TrimSpace(string(said)))
+	return f, json.NewDecoder(io.LimitReader(conn, maxFound)).Decode(&f)
 }
 
 // group returns the folder of the container's control group with a controller; empty if there is none that is seen from here.
