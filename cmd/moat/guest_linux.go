@@ -106,7 +106,7 @@ func serveRelayed(ctx context.Context) error {
 func openAll(cfg *guest.Config, boot box.Boot) (err error) {
 	if boot.Network {
 		if cfg.Door, err = guest.OpenDoor(); err != nil {
-			return fmt.Errorf("open the door: %w", err)
+			return fmt.Errorf("%w: %w", box.ErrDoor, err)
 		}
 	}
 	if err := boot.Enter(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"moat/internal/image"
 	"moat/internal/plan"
 	"moat/internal/sandbox"
+	hosted "moat/internal/sandbox/box"
 	"moat/internal/sandbox/docker"
 	"moat/internal/sandbox/native"
 )
@@ -35,7 +36,7 @@ func FetchImage(ctx context.Context, f plan.Fetch, env func(string) (string, boo
 		return fetchLayers(ctx, f)
 	case docker.Name:
 		r := &docker.Runtime{Env: env}
-		i, err := r.Fetch(ctx, docker.Wanted{Ref: f.Ref, Anew: f.Anew, Report: f.Report})
+		i, err := r.Fetch(ctx, hosted.Wanted{Ref: f.Ref, Anew: f.Anew, Report: f.Report})
 		if err != nil {
 			return nil, err
 		}

@@ -149,6 +149,11 @@ func (b Boot) writeEtc(user account) error {
 			return err
 		}
 	}
+	if b.Hostname != "" {
+		if err := put("/etc/hostname", []byte(b.Hostname+"\n")); err != nil {
+			return err
+		}
+	}
 	if len(b.Known) > 0 {
 		const name = "/etc/ssh/ssh_known_hosts"
 		known, err := os.ReadFile(name)

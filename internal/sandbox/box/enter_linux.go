@@ -23,8 +23,12 @@ func (b Boot) Enter() error {
 	}{
 		{"files of /etc", func() error { return b.writeEtc(user) }},
 		{"temporary directories", makeTemporary},
+		{"directory of the image", func() error { return makeDir(b.Dir) }},
 		{"home directory", func() error { return own(b.User.Home, user.uid, user.gid) }},
 		{"capabilities", dropNetAdmin},
+		{"number of processes", func() error { return limitProcesses(b.PIDs) }},
+		{"new privileges", forbidPrivileges},
+		{"core files", func() error { return unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}) }},
 		{"user", user.become},
 	} {
 		if err := step.do(); err != nil {
@@ -46,6 +50,31 @@ func makeTemporary() error {
 		if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// makeDir makes the directory in which an image wants its command to start, as engines do.
+func makeDir(path string) error {
+	if path == "" {
+		return nil
+	}
+	return os.MkdirAll(path, 0o755)
+}
+
+// limitProcesses holds for all processes of a user together, but for root's (getrlimit(2), RLIMIT_NPROC).
+func limitProcesses(n int) error {
+	if n == 0 {
+		return nil
+	}
+	return unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: uint64(n), Max: uint64(n)})
+}
+
+// forbidPrivileges lets no program give more of them than who starts it has, on every thread and for all that they start (prctl(2),
+// PR_SET_NO_NEW_PRIVS). Engines do that themselves.
+func forbidPrivileges() error {
+	if _, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); errno != 0 {
+		return errno
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 )
 
 // Where no socket reaches into a container, its guest learns by way of a relay (package guest) what to do, and is spoken to by
@@ -50,9 +51,20 @@ func (b Boot) HandOver(ctx context.Context, conn net.Conn) error {
 	case err == nil && answer == ErrNotHere.Error():
 		return ErrNotHere
 	case err == nil:
-		return errors.New(answer)
+		return refusal(answer)
 	}
 	return fmt.Errorf("the guest did not answer: %w", errors.Join(err, sendErr))
+}
+
+// ErrDoor is returned for a guest that cannot open the sandbox's door.
+var ErrDoor = errors.New("open the door")
+
+// refusal is the error that a guest means.
+func refusal(answer string) error {
+	if rest, ok := strings.CutPrefix(answer, ErrDoor.Error()); ok {
+		return fmt.Errorf("%w%s", ErrDoor, rest)
+	}
+	return errors.New(answer)
 }
 
 // readAnswer reads a line, and nothing that follows it.

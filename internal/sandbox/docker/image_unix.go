@@ -15,51 +15,36 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"moat/internal/sandbox/box"
 )
-
-// An Image is what an image of the engine's says.
-type Image struct {
-	ID         string // sha256:…, which means this image for ever
-	Env        []string
-	Entrypoint []string
-	Cmd        []string
-	WorkDir    string
-	User       string
-}
-
-// Wanted is an image that is asked for.
-type Wanted struct {
-	Ref    string
-	Anew   bool                    // what the engine has under that name does not count
-	Report func(done, total int64) // hears of bytes that have come, and of how many are known to come; nil: nobody listens
-}
 
 // Fetch returns what an image says. If the engine does not have it, the engine pulls it, with the person's credentials for
 // the registry.
-func (r *Runtime) Fetch(ctx context.Context, w Wanted) (Image, error) {
+func (r *Runtime) Fetch(ctx context.Context, w box.Wanted) (box.Image, error) {
 	eng, err := r.find(ctx)
 	if err != nil {
-		return Image{}, r.diagnose(Endpoint{}, err)
+		return box.Image{}, r.diagnose(Endpoint{}, err)
 	}
 	defer eng.close()
 	info, err := eng.image(ctx, w.Ref)
 	if errors.Is(err, errNotFound) || err == nil && w.Anew {
 		if err := eng.pull(ctx, w.Ref, w.Report); err != nil {
-			return Image{}, fmt.Errorf("pull: %w", err)
+			return box.Image{}, fmt.Errorf("pull: %w", err)
 		}
 		info, err = eng.image(ctx, w.Ref)
 	}
 	if errors.Is(err, errUnreachable) {
-		return Image{}, r.diagnose(eng.at, err)
+		return box.Image{}, r.diagnose(eng.at, err)
 	}
 	if err != nil {
-		return Image{}, err
+		return box.Image{}, err
 	}
 	if info.Os != "" && info.Os != "linux" {
-		return Image{}, fmt.Errorf("it is an image for %s", info.Os)
+		return box.Image{}, fmt.Errorf("it is an image for %s", info.Os)
 	}
 	c := info.Config
-	return Image{ID: info.ID, Env: c.Env, Entrypoint: c.Entrypoint, Cmd: c.Cmd, WorkDir: c.WorkingDir, User: c.User}, nil
+	return box.Image{ID: info.ID, Env: c.Env, Entrypoint: c.Entrypoint, Cmd: c.Cmd, WorkDir: c.WorkingDir, User: c.User}, nil
 }
 
 // pull lets the engine get an image, and returns when it has.
