@@ -319,15 +319,14 @@ func (s *suite) testOwnerDiesLater(t *testing.T) {
 // testKilledAnywhere kills the process that starts a sandbox after more and more time, from before it began until after
 // it was done, and expects one Remove to find everything.
 func (s *suite) testKilledAnywhere(t *testing.T) {
-	const times = 40
-	for i := range times {
+	for i := range s.Kills {
 		spec := s.newSpec(t)
 		in, err := json.Marshal(map[string]any{"Spec": spec})
 		check(t, err)
 		cmd := exec.Command("/proc/self/exe", starterArg)
 		cmd.Stdin = strings.NewReader(string(in))
 		check(t, cmd.Start())
-		<-time.After(s.StartTime * time.Duration(i) / times) // not to wait for something: to be at any point of it
+		<-time.After(s.StartTime * time.Duration(i) / time.Duration(s.Kills)) // not to wait for something: to be at any point of it
 		check(t, cmd.Process.Kill())
 		_ = cmd.Wait()
 		check(t, s.rt.Remove(ctx(t), spec.Ref))
@@ -346,7 +345,7 @@ func (s *suite) testDifficultFolders(t *testing.T) {
 		mounted = "/mnt/a,b: c"
 	} else {
 		odd := spec
-		odd.Mounts = []sandbox.Mount{{Source: spec.Workspace, Target: "/mnt/a,b"}}
+		odd.Mounts = []sandbox.Mount{{Source: spec.Workspace, Target: "/mnt/a:,b"}}
 		if err := s.rt.Start(ctx(t), odd); !errors.Is(err, sandbox.ErrSpec) {
 			t.Errorf("a mount at %s: %v", odd.Mounts[0].Target, err)
 		}

@@ -16,7 +16,8 @@ type Options struct {
 	Image sandbox.Image // without one: the host's system directories
 	Tools bool          // Spec.Tools works
 
-	// PlainPaths: what is mounted may have no comma, quotation mark or line break in its path, and is refused if it has.
+	// PlainPaths: what is mounted may have no comma, quotation mark or line break in its path, or not together with a colon, and
+	// is refused if it has.
 	PlainPaths bool
 
 	// SharedKernel: host and sandbox have one kernel, so that the host's tables show what is left.
@@ -30,10 +31,11 @@ type Options struct {
 	NoUserNamespaces  bool   // they are forbidden by number, whatever the system call filter says
 	Caps, BoundedCaps uint64 // capabilities of commands, and those that they could gain
 
-	// Effort: how many sandboxes are made at once, and about how long a start takes, all over which it is interrupted. Zero:
-	// 50, and 80 ms.
+	// Effort: how many sandboxes are made at once; about how long a start takes, all over which it is interrupted, and how
+	// often. Zero: 50, 80 ms and 40.
 	Many      int
 	StartTime time.Duration
+	Kills     int
 
 	// Probe is the program of testdata/probe, built before; empty: it is built.
 	Probe string
@@ -56,7 +58,7 @@ type suite struct {
 // Run runs the suite. newRuntime is called once; a successor's view is taken with another process.
 func Run(t *testing.T, newRuntime func(testing.TB) sandbox.Runtime, opts Options) {
 	s := &suite{Options: opts, rt: newRuntime(t), probe: opts.Probe}
-	s.Many, s.StartTime = cmp.Or(s.Many, 50), cmp.Or(s.StartTime, 80*time.Millisecond)
+	s.Many, s.StartTime, s.Kills = cmp.Or(s.Many, 50), cmp.Or(s.StartTime, 80*time.Millisecond), cmp.Or(s.Kills, 40)
 	if s.probe == "" {
 		s.probe = BuildProbe(t)
 	}
