@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"os"
 
 	"moat/internal/cli"
@@ -19,11 +18,8 @@ func self() string {
 	return path
 }
 
-// equip gives the command line what it needs of runtimes; this system has none yet.
-func equip(_ context.Context, app *cli.App) {
-	app.Runtimes = func() map[string]sandbox.Runtime { return nil }
-	app.Containers = func(context.Context) ([]cli.Container, error) { return nil, nil }
-	app.RemoveContainer = func(context.Context, cli.Container) error { return nil }
+// equipMachine gives the command line what the built-in runtime needs of this machine: there is none.
+func equipMachine(app *cli.App) {
 	app.Machine = func(string) []cli.Fact { return nil }
 	app.Tools = func(cli.Wanted) ([]sandbox.Tool, map[string]string, error) { return nil, map[string]string{}, nil }
 	app.ToolReports = func(cli.Wanted) []cli.ToolReport { return []cli.ToolReport{} }

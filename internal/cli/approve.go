@@ -241,7 +241,7 @@ func (app *App) approved(flag bool) (bool, error) {
 type asker struct {
 	workspace string
 	global    *config.Global
-	runtime   string // where nobody chooses one
+	runtime   func() string // where nobody chooses one
 }
 
 func (a asker) asks(agent *config.Agent) []approval.Ask {
@@ -269,7 +269,7 @@ func (a asker) asks(agent *config.Agent) []approval.Ask {
 	if agent.Image != "" {
 		add("image", agent.Image)
 	}
-	if agent.Runtime != "" && agent.Runtime != a.global.Runtime && agent.Runtime != a.runtime {
+	if agent.Runtime != "" && agent.Runtime != a.global.Runtime && agent.Runtime != a.runtime() {
 		add("runtime", agent.Runtime)
 	}
 	if agent.Audit.Input || a.global.Audit.Input {

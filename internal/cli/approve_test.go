@@ -40,7 +40,7 @@ func asksOf(t *testing.T, text string, global *config.Global) []approval.Ask {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return asker{workspace: t.TempDir(), global: global, runtime: config.RuntimeNative}.asks(agent)
+	return asker{workspace: t.TempDir(), global: global, runtime: func() string { return config.RuntimeNative }}.asks(agent)
 }
 
 // TestApprovalPage holds docs/approval.md to what is asked about.

@@ -36,8 +36,8 @@ type App struct {
 	Environ func() []string
 	Self    string // path of the moat program, to start supervisors with
 
-	// DefaultRuntime is used when nobody chose one; empty where there is none.
-	DefaultRuntime string
+	// DefaultRuntime is used when nobody chose one; empty where there is none. It may take a moment to find out.
+	DefaultRuntime func() string
 	// Tools finds the person's own tools, and the environment that they need inside.
 	Tools func(Wanted) ([]sandbox.Tool, map[string]string, error)
 	// ToolReports says of every tool home that was looked at whether it is visible inside.
@@ -50,7 +50,8 @@ type App struct {
 	FetchImage func(context.Context, plan.Fetch) (*plan.Image, error)
 	// CleanImages removes images that nothing needs; nil: this system keeps none.
 	CleanImages func(ctx context.Context, home string, c image.Cleaning) (image.Cleaned, error)
-	// Containers are those that engines keep for moat; none where there is no engine.
+	// Containers are those that engines keep for moat; none where there is no engine. An error is about engines that could not be
+	// asked; what others keep is returned all the same.
 	Containers func(context.Context) ([]Container, error)
 	// RemoveContainer ends and removes one of them.
 	RemoveContainer func(context.Context, Container) error

@@ -118,20 +118,20 @@ func known(s string) *string {
 
 // examine tries every runtime, the one that is used by default first.
 func (app *App) examine(ctx context.Context) []runtimeDiagnosis {
-	runtimes := app.Runtimes()
+	runtimes, usual := app.Runtimes(), app.DefaultRuntime()
 	out := []runtimeDiagnosis{}
 	names := slices.Sorted(maps.Keys(runtimes))
 	slices.SortStableFunc(names, func(a, b string) int {
-		if a == app.DefaultRuntime {
+		if a == usual {
 			return -1
 		}
-		if b == app.DefaultRuntime {
+		if b == usual {
 			return 1
 		}
 		return 0
 	})
 	for _, name := range names {
-		r := runtimeDiagnosis{Name: name, Default: name == app.DefaultRuntime}
+		r := runtimeDiagnosis{Name: name, Default: name == usual}
 		err := runtimes[name].Check(ctx)
 		var unavailable *sandbox.Unavailable
 		switch {

@@ -84,6 +84,15 @@ func (app *App) runtimeName(flag string) (string, error) {
 	return config.ParseRuntime(name)
 }
 
+// chosenRuntime is the one that somebody chose: on the command line or in the environment, in agent.yaml, or in config.yaml. Empty:
+// nobody did.
+func chosenRuntime(asked plan.Asked, agent *config.Agent, global *config.Global) string {
+	if agent == nil {
+		agent = &config.Agent{}
+	}
+	return cmp.Or(asked.Runtime, agent.Runtime, global.Runtime)
+}
+
 // stopWindow is the time for a second Ctrl+C.
 func (app *App) stopWindow(global *config.Global) (time.Duration, error) {
 	text := app.getenv("MOAT_STOP_WINDOW")
@@ -119,8 +128,8 @@ type Wanted struct {
 	Paths     []string // asked for by name
 }
 
-// facts looks at the host.
-func (app *App) facts(workspace string, home *run.Home, agent *config.Agent) (plan.Facts, error) {
+// facts looks at the host. chosen is a runtime that somebody has chosen, if anybody has.
+func (app *App) facts(workspace string, home *run.Home, agent *config.Agent, chosen string) (plan.Facts, error) {
 	userHome, err := app.userHome()
 	if err != nil {
 		return plan.Facts{}, err
@@ -142,8 +151,11 @@ func (app *App) facts(workspace string, home *run.Home, agent *config.Agent) (pl
 			env[name] = v
 		}
 	}
+	if chosen == "" {
+		chosen = app.DefaultRuntime()
+	}
 	return plan.Facts{
-		TTYEnv: app.ttyEnv(), User: who, Home: userHome, Tools: tools, Env: env, ImageEnv: app.imageEnv(), Runtime: app.DefaultRuntime, StdinIs: app.stdin(),
+		TTYEnv: app.ttyEnv(), User: who, Home: userHome, Tools: tools, Env: env, ImageEnv: app.imageEnv(), Runtime: chosen, StdinIs: app.stdin(),
 	}, nil
 }
 

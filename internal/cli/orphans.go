@@ -22,11 +22,11 @@ type Container struct {
 }
 
 // orphans are the containers that no run of this home needs: theirs has ended, or is not there. Those of another home are
-// nobody's when that is gone.
+// nobody's when that is gone. An error is about engines that could not be asked; those of others are returned all the same.
 func (app *App) orphans(ctx context.Context, home *run.Home) ([]Container, error) {
-	all, err := app.Containers(ctx)
-	if err != nil || len(all) == 0 {
-		return nil, err
+	all, unasked := app.Containers(ctx)
+	if len(all) == 0 {
+		return nil, unasked
 	}
 	list, err := home.List(true) // after the containers: each was made for a run that was there before
 	if err != nil {
@@ -46,7 +46,7 @@ func (app *App) orphans(ctx context.Context, home *run.Home) ([]Container, error
 			out = append(out, c)
 		}
 	}
-	return out, nil
+	return out, unasked
 }
 
 // isGone tells whether there certainly is no such folder.

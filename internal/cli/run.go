@@ -123,7 +123,7 @@ func (app *App) run(c *cobra.Command, o *runOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	facts, err := app.facts(asked.Workspace, home, agent)
+	facts, err := app.facts(asked.Workspace, home, agent, chosenRuntime(asked, agent, global))
 	if err != nil {
 		return err
 	}
@@ -278,7 +278,7 @@ func (app *App) known(name string) error {
 	case slices.Contains(runtimes, name):
 		return nil
 	case len(runtimes) == 0:
-		return &exitError{code: codeNotStarted, err: errors.New("there is no runtime for this system yet: sandboxes need Linux")}
+		return &exitError{code: codeNotStarted, err: errors.New("there is no runtime for this system yet: sandboxes need Linux or macOS")}
 	}
 	return &exitError{
 		code: codeNotStarted,

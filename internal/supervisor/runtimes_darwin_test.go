@@ -1,0 +1,12 @@
+package supervisor
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestOrder(t *testing.T) {
+	if got := Runtimes(); !slices.Equal(got, []string{"apple", "docker"}) {
+		t.Errorf("%q", got)
+	}
+}
