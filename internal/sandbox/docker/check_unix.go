@@ -62,7 +62,7 @@ func (r *Runtime) diagnose(at Endpoint, cause error) error {
 	if errors.Is(cause, context.Canceled) {
 		return cause
 	}
-	u := &sandbox.Unavailable{Runtime: Name, Reason: cause.Error(), Instead: "native"}
+	u := &sandbox.Unavailable{Runtime: Name, Reason: cause.Error(), Instead: instead}
 	path := strings.TrimPrefix(at.Host, "unix://")
 	switch {
 	case errors.Is(cause, errScheme):
