@@ -96,10 +96,26 @@ func serveRelayed(ctx context.Context) error {
 	if err == nil {
 		err = openAll(&cfg, boot)
 	}
-	if err = errors.Join(err, box.Answer(conn, err)); err != nil {
+	warning := ""
+	if err == nil && boot.Filter {
+		warning, err = filter()
+	}
+	if err = errors.Join(err, box.Answer(conn, warning, err)); err != nil {
 		return err
 	}
 	return guest.Serve(ctx, cfg)
+}
+
+// filter puts the system call filter in force, and returns a warning where the kernel has none.
+func filter() (warning string, err error) {
+	err = native.FilterProcess()
+	if errors.Is(err, native.ErrNoFilter) {
+		return "there is no system call filter: the kernel of the sandbox has none", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("system call filter: %w", err)
+	}
+	return "", nil
 }
 
 // openAll opens the door, if there is to be one, and makes of this process what runs for good.

@@ -47,7 +47,7 @@ func TestStart(t *testing.T) {
 	if b, err := os.ReadFile(s.path("boot")); err != nil || json.Unmarshal(b, &boot) != nil {
 		t.Fatalf("what the guest was told: %s, %v", b, err)
 	}
-	want := box.Boot{Secret: spec.Secret, ID: spec.ID, User: spec.User, Network: true, Hostname: "h", Dir: "/srv", PIDs: sandbox.DefaultPIDs}
+	want := box.Boot{Secret: spec.Secret, ID: spec.ID, User: spec.User, Network: true, Filter: true, Hostname: "h", Dir: "/srv", PIDs: sandbox.DefaultPIDs}
 	if d := cmp.Diff(want, boot); d != "" {
 		t.Errorf("what the guest was told (-want +got):\n%s", d)
 	}
@@ -139,6 +139,18 @@ func TestStartFails(t *testing.T) {
 				t.Errorf("left in the sandbox's folder: %q", left)
 			}
 		})
+	}
+}
+
+// TestWarned keeps what a guest says is weaker than it should be.
+func TestWarned(t *testing.T) {
+	s := newStand(t)
+	s.write("guest", "ok there is no filter\n")
+	r := s.runtime()
+	spec := s.started(r)
+	report, err := s.runtime().Report(t.Context(), spec.Ref)
+	if want := []string{"there is no filter"}; !slices.Equal(report.Warnings, want) || err != nil {
+		t.Errorf("%q, %v, want %q", report.Warnings, err, want)
 	}
 }
 

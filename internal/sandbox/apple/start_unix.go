@@ -76,16 +76,22 @@ func (r *Runtime) start(ctx context.Context, spec sandbox.Spec) error {
 		return err
 	}
 	boot.User, boot.ImageUser, boot.Dir = user, imageUser, spec.Image.Dir
+	boot.Filter = true
 	boot.Hostname, boot.PIDs = spec.Hostname, cmp.Or(spec.Limits.PIDs, sandbox.DefaultPIDs)
 	stream, err := c.relay(ctx, rec.Name)
 	if err != nil {
 		return err
 	}
-	if err := handOver(ctx, stream, boot); err != nil {
+	warning, err := handOver(ctx, stream, boot)
+	if err != nil {
 		return c.explain(ctx, rec.Name, errors.Join(err, stream.Close()))
 	}
 	r.hold(spec.Dir, stream)
-	return nil
+	if warning == "" {
+		return nil
+	}
+	rec.Report.Warnings = append(rec.Report.Warnings, warning)
+	return writeRecord(spec.Ref, rec)
 }
 
 // prepare makes Ref.Dir and what belongs in it.
@@ -154,14 +160,14 @@ func (c command) make(ctx context.Context, spec sandbox.Spec, args []string) err
 }
 
 // handOver tells the guest what to do and waits until it has done it.
-func handOver(ctx context.Context, conn *relayed, boot box.Boot) error {
+func handOver(ctx context.Context, conn *relayed, boot box.Boot) (warning string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTime, errSilent)
 	defer cancel()
-	err := boot.HandOver(ctx, conn)
+	warning, err = boot.HandOver(ctx, conn)
 	if errors.Is(err, io.EOF) {
-		return fmt.Errorf("the guest ended before it was ready: %w", cmp.Or(conn.end(ctx), err))
+		err = fmt.Errorf("the guest ended before it was ready: %w", cmp.Or(conn.end(ctx), err))
 	}
-	return err
+	return warning, err
 }
 
 // kernelFix gets the kernel that belongs to the command. An upgrade keeps the one that is there, and old ones have no nftables, of

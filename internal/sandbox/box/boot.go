@@ -21,6 +21,7 @@ type Boot struct {
 	Root      []byte       `json:"root"`       // the run's own root alone
 	SSHAgent  bool         `json:"ssh_agent"`  // open the socket of the ssh agent
 	Known     []byte       `json:"known"`      // lines for ssh about keys of hosts
+	Filter    bool         `json:"filter"`     // put the system call filter in force: nobody else has
 	Hostname  string       `json:"hostname"`   // for /etc/hostname; empty: that is right already
 	Dir       string       `json:"dir"`        // made if it is not there; empty: nothing is
 	PIDs      int          `json:"pids"`       // how many processes commands may have; 0: the guest does not limit them

@@ -16,7 +16,7 @@ import (
 // the same connection afterwards:
 //
 //	host  ── length u32, Boot as JSON ──▶ guest
-//	host  ◀── "ok" or what went wrong, newline
+//	host  ◀── "ok", perhaps a blank and a warning, or what went wrong; newline
 //	host  ── 1 byte ──▶ guest                      from here on it is a line (package line)
 //
 // Until that byte, the end of the connection tells the guest that whoever made its container is gone.
@@ -30,30 +30,33 @@ const bootReady = "ok"
 // maxAnswer bounds what else it may answer, in bytes.
 const maxAnswer = 4 << 10
 
-// HandOver tells a guest by way of a relay what to do, and returns when it has done it. What the guest says went wrong is the
-// error. The caller closes conn.
-func (b Boot) HandOver(ctx context.Context, conn net.Conn) error {
+// HandOver tells a guest by way of a relay what to do, and returns when it has done it: with a warning if something is weaker than
+// it should be. What the guest says went wrong is the error. The caller closes conn.
+func (b Boot) HandOver(ctx context.Context, conn net.Conn) (warning string, err error) {
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	task, err := json.Marshal(b)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if len(task) > maxBoot {
-		return fmt.Errorf("the guest's task has %d bytes", len(task))
+		return "", fmt.Errorf("the guest's task has %d bytes", len(task))
 	}
 	_, sendErr := conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(task))), task...))
 	answer, err := readAnswer(conn) // which says more than that the guest is not there any more
+	ready, warned := strings.CutPrefix(answer, bootReady+" ")
 	switch {
 	case ctx.Err() != nil:
-		return context.Cause(ctx)
+		return "", context.Cause(ctx)
 	case err == nil && answer == bootReady:
-		return nil
+		return "", nil
+	case err == nil && warned:
+		return ready, nil
 	case err == nil && answer == ErrNotHere.Error():
-		return ErrNotHere
+		return "", ErrNotHere
 	case err == nil:
-		return refusal(answer)
+		return "", refusal(answer)
 	}
-	return fmt.Errorf("the guest did not answer: %w", errors.Join(err, sendErr))
+	return "", fmt.Errorf("the guest did not answer: %w", errors.Join(err, sendErr))
 }
 
 // ErrDoor is returned for a guest that cannot open the sandbox's door.
@@ -108,13 +111,16 @@ func Learn(conn net.Conn) (Boot, error) {
 	return b, nil
 }
 
-// Answer tells the HandOver that waits how it went.
-func Answer(conn net.Conn, failure error) error {
-	said := []byte(bootReady)
-	if failure != nil {
-		said = bytes.ReplaceAll([]byte(failure.Error()), []byte("\n"), []byte(" "))
-		said = said[:min(len(said), maxAnswer-1)]
+// Answer tells the HandOver that waits how it went. A warning says in a sentence what is weaker than it should be; empty: nothing is.
+func Answer(conn net.Conn, warning string, failure error) error {
+	said := bootReady
+	switch {
+	case failure != nil:
+		said = failure.Error()
+	case warning != "":
+		said += " " + warning
 	}
-	_, err := conn.Write(append(said, '\n'))
+	said = strings.ReplaceAll(said, "\n", " ")
+	_, err := io.WriteString(conn, said[:min(len(said), maxAnswer-1)]+"\n")
 	return err
 }

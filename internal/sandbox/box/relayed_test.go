@@ -21,8 +21,12 @@ func ends(t *testing.T) (host, guest net.Conn) {
 
 func TestHandOver(t *testing.T) {
 	for name, failure := range map[string]error{
-		"": nil, "two lines": errors.New("two\nlines"), "long": errors.New(strings.Repeat("x", 2*maxAnswer)),
+		"": nil, "warned": nil, "two lines": errors.New("two\nlines"), "long": errors.New(strings.Repeat("x", 2*maxAnswer)),
 	} {
+		warning := ""
+		if name == "warned" {
+			warning = "it is weaker"
+		}
 		host, guest := ends(t)
 		want := Boot{Secret: []byte{1, 2}, ID: "run-1", User: sandbox.User{UID: 7, Home: "/h"}, Network: true, Roots: make([]byte, 500_000)}
 		learned := make(chan Boot, 1)
@@ -32,17 +36,17 @@ func TestHandOver(t *testing.T) {
 				t.Error(err)
 			}
 			learned <- b
-			if err := Answer(guest, failure); err != nil {
+			if err := Answer(guest, warning, failure); err != nil {
 				t.Error(err)
 			}
 		}()
-		err := want.HandOver(t.Context(), host)
+		warned, err := want.HandOver(t.Context(), host)
 		if d := cmp.Diff(want, <-learned); d != "" {
 			t.Error(d)
 		}
 		if failure == nil {
-			if err != nil {
-				t.Fatal(err)
+			if err != nil || warned != warning {
+				t.Fatalf("%q, %v", warned, err)
 			}
 			go MakeLine(host)
 			if _, err := io.ReadFull(guest, make([]byte, 1)); err != nil {
@@ -61,7 +65,7 @@ func TestHandOver(t *testing.T) {
 func TestHandOverToNobody(t *testing.T) {
 	host, guest := ends(t)
 	go func() { _, _ = Learn(guest); guest.Close() }()
-	if err := (Boot{}).HandOver(t.Context(), host); !errors.Is(err, io.EOF) {
+	if _, err := (Boot{}).HandOver(t.Context(), host); !errors.Is(err, io.EOF) {
 		t.Errorf("a guest that ended: %v", err)
 	}
 	_, guest = ends(t)

@@ -126,7 +126,8 @@ func (l *relayedLaunch) boot(ctx context.Context) error {
 	if l.conn, err = l.eng.relay(ctx, l.rec.Container); err != nil {
 		return fmt.Errorf("reach the guest: %w", err)
 	}
-	return boot.HandOver(ctx, l.conn)
+	_, err = boot.HandOver(ctx, l.conn) // the engine has filtered already
+	return err
 }
 
 // relay starts what leads to a guest.
