@@ -50,7 +50,7 @@ func runGuest(ctx context.Context, args []string) int {
 	case args[0] == guestRelay:
 		err = relay(ctx)
 	case args[0] == guestReport:
-		err = json.NewEncoder(os.Stdout).Encode(docker.Found{
+		err = json.NewEncoder(os.Stdout).Encode(box.Found{
 			OOMKills: cgroup.OOMKills("/sys/fs/cgroup") + cgroup.OOMKills("/sys/fs/cgroup/memory"), Walls: walls.Of(1),
 		})
 	default:

@@ -17,11 +17,12 @@ const (
 	insideMoat = insideDir + "/moat"
 )
 
-// What moat's program is called with: as the first process, and to reach that.
+// What moat's program is called with: as the first process, to reach that, and to tell what is only to be seen inside.
 const (
-	verbGuest  = "guest"
-	guestAwait = "await"
-	guestRelay = "relay"
+	verbGuest   = "guest"
+	guestAwait  = "await"
+	guestRelay  = "relay"
+	guestReport = "report"
 )
 
 // Labels of all that moat makes, by which it is found again. A label's value must not contain "=" (Parser.swift).

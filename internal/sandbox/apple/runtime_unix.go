@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -216,14 +217,19 @@ func (c *relayed) await(ctx context.Context) error {
 	return errors.Join(err, c.Close())
 }
 
-// Report implements sandbox.Runtime. That memory ran out is not seen from outside of a machine.
-func (r *Runtime) Report(_ context.Context, ref sandbox.Ref) (sandbox.Report, error) {
-	rec, err := readRecord(ref)
+// Report implements sandbox.Runtime. What is only to be seen inside is missing where nobody can look there any more.
+func (r *Runtime) Report(ctx context.Context, ref sandbox.Ref) (sandbox.Report, error) {
+	c, rec, err := r.commandOf(ref)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = sandbox.ErrGone
 	}
 	if err != nil {
 		return sandbox.Report{}, fmt.Errorf("report on sandbox %s: %w", ref.ID, err)
+	}
+	out, err := c.run(ctx, call{args: []string{"exec", "--uid", "0", "--gid", "0", rec.Name, insideMoat, verbGuest, guestReport}})
+	var found box.Found
+	if err == nil && json.Unmarshal(out, &found) == nil {
+		rec.Report.OOMKills, rec.Report.Walls = found.OOMKills, found.Walls
 	}
 	return rec.Report, nil
 }

@@ -87,3 +87,9 @@ func CommandUser(spec sandbox.Spec, rootless bool) (user sandbox.User, image str
 	}
 	return user, image
 }
+
+// Found is what of a report is to be seen inside: a program of moat's that is started there prints it.
+type Found struct {
+	OOMKills int      `json:"oom_kills"`
+	Walls    []string `json:"walls"`
+}

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"moat/internal/sandbox"
+	"moat/internal/sandbox/box"
 	"moat/internal/sandbox/cgroup"
 	"moat/internal/sandbox/walls"
 )
@@ -63,18 +64,12 @@ func (r *Runtime) Report(ctx context.Context, ref sandbox.Ref) (sandbox.Report, 
 	return report, nil
 }
 
-// Found is what of a report is to be seen inside: a program of moat's that is started there prints it.
-type Found struct {
-	OOMKills int      `json:"oom_kills"`
-	Walls    []string `json:"walls"`
-}
-
 // maxFound bounds it, in bytes.
 const maxFound = 64 << 10
 
 // found asks inside.
-func (e *engine) found(ctx context.Context, container string) (Found, error) {
-	var f Found
+func (e *engine) found(ctx context.Context, container string) (box.Found, error) {
+	var f box.Found
 	conn, err := e.exec(ctx, container, insideProgram, "guest", "report")
 	if err != nil {
 		return f, err
