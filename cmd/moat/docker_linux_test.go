@@ -57,6 +57,12 @@ func onEngine(t *testing.T, vars map[string]string) {
 		}
 		runScripts(t, bin, "testdata/docker", vars)
 	})
+	t.Run("way", func(t *testing.T) { // the guest's program is in a volume where it is reached by a relay
+		out, code := newLab(t, strictAgent, env...).moat("run", "--approve", "--", "ls", "/.moat")
+		if relayed := strings.Contains(out, "program"); code != 0 || relayed != (vars[docker.LineEnv] == "relay") {
+			t.Errorf("exit code %d, %s", code, out)
+		}
+	})
 	t.Run("network", func(t *testing.T) { newLab(t, strictAgent, env...).network(t) })
 	t.Run("grant", func(t *testing.T) { newLab(t, grantAgent, env...).grant(t) })
 }

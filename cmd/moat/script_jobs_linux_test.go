@@ -94,7 +94,7 @@ func command(ts *testscript.TestScript, args []string) *exec.Cmd {
 		ts.Fatalf("which program?")
 	}
 	var env []string
-	for _, name := range []string{"HOME", "MOAT_HOME", "PATH", "TMPDIR", "LANG", "WORK", "MOAT_STOP_WINDOW", "DOCKER_HOST", "MOAT_RUNTIME", "MOAT_APPROVE", "FOO"} {
+	for _, name := range []string{"HOME", "MOAT_HOME", "PATH", "TMPDIR", "LANG", "WORK", "MOAT_STOP_WINDOW", "DOCKER_HOST", "MOAT_DOCKER_LINE", "MOAT_RUNTIME", "MOAT_APPROVE", "FOO"} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
 		}
