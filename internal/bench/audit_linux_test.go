@@ -113,7 +113,7 @@ func fillAudit(t *testing.T, home string, f *run.Folder, entries int) {
 	plan, err := json.Marshal(rec.Plan)
 	must(err)
 	sum := sha256.Sum256(plan)
-	add("created", audit.Text("run", rec.ID), audit.Text("plan", hex.EncodeToString(sum[:])))
+	add("created", audit.Text("run", rec.ID), audit.Text("name", rec.Name), audit.Text("plan", hex.EncodeToString(sum[:])))
 	for i := range entries - 3 {
 		add("exec", audit.Number("uid", 0), audit.List("args", []string{"make", "test"}), audit.Text("dir", "/workspace"),
 			audit.List("env", nil), audit.Flag("tty", false), audit.Number("number", i))

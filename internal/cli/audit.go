@@ -230,7 +230,7 @@ func (v *verifier) once(id string) (report *audited, held bool, err error) {
 	if err != nil {
 		problems = append(problems, ledger.Problem{What: err.Error()})
 	}
-	state := stateOf(dir)
+	state := v.stateOf(id)
 	if v.older(root, id) {
 		r := &ledger.Report{Remarks: []string{"it was made before moat kept audit records"}, Problems: problems}
 		return &audited{Report: r, id: id, name: v.name(id), state: state.State}, held, nil
@@ -324,9 +324,12 @@ func (v *verifier) verifyMachine(claims []ledger.Claim) error {
 	return nil
 }
 
-// stateOf is what run.json says.
-func stateOf(dir string) ledger.State {
-	data, err := os.ReadFile(filepath.Join(dir, run.FileRecord))
+// stateOf is what a run's run.json says.
+func (v *verifier) stateOf(id string) ledger.State {
+	if _, err := v.home.Get(id); err != nil {
+		return ledger.State{Unknown: err}
+	}
+	data, err := os.ReadFile(filepath.Join(v.home.Dir(id), run.FileRecord))
 	if err != nil {
 		return ledger.State{Unknown: errors.New("it cannot be read")}
 	}
@@ -340,7 +343,7 @@ func stateOf(dir string) ledger.State {
 	}
 	sum := sha256.Sum256(plan.Bytes())
 	return ledger.State{
-		Final: rec.State.Final(), Cleanup: rec.CleanupPending, State: string(rec.State), ExitCode: rec.ExitCode, Signal: rec.Signal,
+		Name: rec.Name, Created: rec.CreatedAt, Final: rec.State.Final(), Cleanup: rec.CleanupPending, State: string(rec.State), ExitCode: rec.ExitCode, Signal: rec.Signal,
 		Reason: rec.Reason, Started: rec.StartedAt, Ended: rec.EndedAt, Plan: hex.EncodeToString(sum[:]),
 	}
 }

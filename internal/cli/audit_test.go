@@ -51,7 +51,7 @@ func TestAuditBesideAnEnd(t *testing.T) {
 	text, err := json.Marshal(rec.Plan)
 	must(err)
 	sum := sha256.Sum256(text)
-	must(log.Append(now, "created", audit.Text("run", rec.ID), audit.Text("plan", hex.EncodeToString(sum[:]))))
+	must(log.Append(now, "created", audit.Text("run", rec.ID), audit.Text("name", rec.Name), audit.Moment("created_at", rec.CreatedAt), audit.Text("plan", hex.EncodeToString(sum[:]))))
 	sign()
 
 	v := &verifier{home: home, machine: machine, all: true}

@@ -149,7 +149,7 @@ func createdFields(rec run.Record, sum, version string) []audit.Field {
 	limits, _ := json.Marshal(p.Limits)
 	user, _ := json.Marshal(p.User)
 	fields := []audit.Field{
-		audit.Text("run", rec.ID), audit.Text("name", rec.Name), audit.Text("plan", sum), audit.Text("runtime", p.Runtime), audit.Text("image", p.Image),
+		audit.Text("run", rec.ID), audit.Text("name", rec.Name), audit.Moment("created_at", rec.CreatedAt), audit.Text("plan", sum), audit.Text("runtime", p.Runtime), audit.Text("image", p.Image),
 		audit.List("command", p.Command), audit.Text("workspace", p.Workspace), audit.List("mounts", mounts), audit.List("tools", tools),
 		audit.List("grants", p.Grants), audit.List("env", p.EnvNames), audit.Text("policy", string(network)), audit.Text("moat", version),
 		audit.Text("kernel", kernel()), audit.Text("user", string(user)), audit.Text("limits", string(limits)),

@@ -27,6 +27,8 @@ type Subject struct {
 // State is what the run's own record, run.json, says.
 type State struct {
 	Unknown  error // it cannot be read, and why
+	Name     string
+	Created  time.Time
 	Final    bool
 	Cleanup  bool // what was set up has not been taken down yet
 	State    string
@@ -73,6 +75,8 @@ type runChecker struct {
 	traffic *traffic
 	output  *output
 	plan    string // as the record has it
+	name    string // as the record has it
+	created string // and when the run was made; empty if it does not say
 }
 
 // look takes in what an entry says.
@@ -85,7 +89,7 @@ func (c *runChecker) look(e *audit.Entry) {
 		if e.Seq != 1 || e.Text("run") != c.run {
 			c.problem(e.Seq, e.Kind, "it is that of %s", e.Text("run"))
 		}
-		c.plan = e.Text("plan")
+		c.plan, c.name, c.created = e.Text("plan"), e.Text("name"), e.Text("created_at")
 	case "supervisor", "policy":
 		c.plan = e.Text("plan")
 	case "network":
@@ -185,6 +189,8 @@ func (c *runChecker) compare(s State) {
 	case s.Unknown != nil:
 		c.problem(0, "", "run.json: %v", s.Unknown)
 		return
+	case c.Entries > 0 && c.name != s.Name || c.created != "" && c.created != audit.Moment("", s.Created).Text:
+		c.problem(0, "", "run.json has another name or beginning than the record")
 	case c.plan != s.Plan && !c.subject.Held:
 		c.problem(0, "", "run.json has another plan than the record")
 	case s.Final && c.Ended == nil && !c.subject.Held && !s.Cleanup:
