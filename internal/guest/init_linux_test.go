@@ -164,7 +164,8 @@ func TestInit(t *testing.T) {
 	}
 
 	t.Run("orphans are reaped", func(t *testing.T) {
-		rec := run(sh(0, `for i in $(seq 200); do (sleep 0.0$i & exit 0) done; sleep 1.2; grep -l '^State:.Z' /proc/[0-9]*/status | wc -l`))
+		rec := run(sh(0, `for i in $(seq 200); do (sleep 0.0$i & exit 0) done; sleep 1.2
+			for try in $(seq 100); do n=$(grep -ls '^State:.Z' /proc/[0-9]*/status | wc -l); [ $n = 0 ] && break; sleep 0.1; done; echo $n`))
 		if rec.all.String() != "0\n" {
 			t.Errorf("%q zombies", rec.all.String())
 		}
