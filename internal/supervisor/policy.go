@@ -51,8 +51,8 @@ func (s *supervisor) allow(ctx context.Context, pattern string) error {
 	})); err != nil {
 		return err
 	}
-	s.network.policy.Store(wider)
 	s.audit.event("policy", audit.Text("allow", pattern), audit.Text("plan", planSum(s.Folder.Record().Plan)), audit.Number("uid", uidOf(ctx)))
+	s.network.policy.Store(wider)
 	s.told.Clear()
 	s.Logger.Info("the network policy was widened", "allow", pattern)
 	return nil
