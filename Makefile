@@ -30,7 +30,7 @@ build: ## build bin/moat for this machine (static, stripped)
 
 .PHONY: test
 test: ## run every test with the race detector (installs nothing)
-	CGO_ENABLED=1 go test -race -count 1 -timeout 20m $(TESTFLAGS) $(PKG)
+	CGO_ENABLED=1 go test -race -count 1 -timeout 60m $(TESTFLAGS) $(PKG)
 
 .PHONY: check
 check: fmt vet tidy lint generated test ## everything that must hold before a commit
