@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
 	}
-	runtime.LockOSThread() // the signal comes when this thread ends (PR_SET_PDEATHSIG(2const))
+	runtime.LockOSThread()              // the signal comes when this thread ends (PR_SET_PDEATHSIG(2const))
 	if err := cmd.Start(); err != nil { // no namespaces here: the tests that need them skip
 		os.Exit(m.Run())
 	}

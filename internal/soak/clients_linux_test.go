@@ -18,7 +18,7 @@ func TestClientLeaves(t *testing.T) {
 	w := newWorld(t)
 	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT} {
 		name := "left-by-" + strings.ToLower(unix.SignalName(sig))
-		c := w.talker(name, "steady", "100", "5ms").start()
+		c := w.talker(name, held(100, name)...).start()
 		w.must("output", func() bool { return len(c.out.Bytes()) > 0 })
 		if err := c.cmd.Process.Signal(sig); err != nil {
 			t.Fatal(err)
@@ -27,6 +27,7 @@ func TestClientLeaves(t *testing.T) {
 		if sig != syscall.SIGKILL && c.code() != 0 {
 			t.Errorf("%v: the client ended with %d: %s", sig, c.code(), c.err.String())
 		}
+		w.release(name)
 		run, _ := w.find(name)
 		w.exited(run.ID, 100, "stdout", "stderr")
 	}
@@ -132,18 +133,21 @@ func TestSlowReader(t *testing.T) {
 func TestFollow(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, victims := range [][]role{{roleSupervisor}, {roleGuard, roleSupervisor}} {
-		id := w.detached("steady", "200", "5ms")
+	const n = 200
+	for i, victims := range [][]role{{roleSupervisor}, {roleGuard, roleSupervisor}} {
+		name := fmt.Sprint(i)
+		id := w.detached(held(n, name)...)
 		f := w.command("-q", "logs", "-f", "--stream", "stdout", id).start()
 		for range 2 {
 			seen := len(f.out.Bytes())
-			w.must("more output", func() bool { return len(f.out.Bytes()) > seen+50 })
+			w.must("more output", func() bool { return len(f.out.Bytes()) > min(seen+50, (n-1)*len("o00000001\n")-1) })
 			w.killRoles(victims...)
 		}
+		w.release(name)
 		f.want(0)
-		if n := lines(t, "followed", 'o', f.out.Bytes(), false); n != 200 {
-			t.Errorf("%d lines were followed, want 200", n)
+		if got := lines(t, "followed", 'o', f.out.Bytes(), false); got != n {
+			t.Errorf("%d lines were followed, want %d", got, n)
 		}
-		w.exited(id, 200, "stdout", "stderr")
+		w.exited(id, n, "stdout", "stderr")
 	}
 }

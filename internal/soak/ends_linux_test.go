@@ -35,6 +35,18 @@ func (w *world) detached(args ...string) string {
 	return id
 }
 
+// held is what makes a talker go on until release, however long that takes.
+func held(n int, name string) []string {
+	return []string{"held", fmt.Sprint(n), "5ms", "/workspace/go-" + name}
+}
+
+func (w *world) release(name string) {
+	w.t.Helper()
+	if err := os.WriteFile(filepath.Join(w.workspace, "go-"+name), nil, 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // exited checks that a run ends by itself, says n lines on each of the streams, and leaves nothing.
 func (w *world) exited(id string, n int, streams ...string) {
 	w.t.Helper()
@@ -231,11 +243,12 @@ func TestTwoDestroys(t *testing.T) {
 func TestLongHome(t *testing.T) {
 	t.Parallel()
 	w := worldOf(t, programs.path(moatName), strings.Repeat("long/", 40)+"home")
-	id := w.detached("steady", "100", "5ms")
+	id := w.detached(held(100, "it")...)
 	w.killRoles(roleSupervisor)
 	if c := w.command("exec", id, "--", "echo", "inside").want(0); c.out.String() != "inside\n" {
 		t.Errorf("exec printed %q", c.out.String())
 	}
+	w.release("it")
 	w.exited(id, 100, "stdout", "stderr")
 }
 
@@ -264,7 +277,7 @@ func TestManyOrphans(t *testing.T) {
 	w := newWorld(t)
 	var ids []string
 	for range times(6, 50) {
-		ids = append(ids, w.detached("steady", "400", "5ms"))
+		ids = append(ids, w.detached(held(400, "all")...))
 	}
 	if n := w.killRoles(roleGuard, roleSupervisor); n < len(ids) {
 		t.Errorf("%d processes were killed for %d runs", n, len(ids))
@@ -272,6 +285,7 @@ func TestManyOrphans(t *testing.T) {
 	if n := len(w.list()); n != len(ids) {
 		t.Errorf("%d runs are listed, want %d", n, len(ids))
 	}
+	w.release("all")
 	for _, id := range ids {
 		w.exited(id, 400, "stdout", "stderr")
 	}
@@ -305,8 +319,9 @@ func TestLeftovers(t *testing.T) {
 func TestManyAdopters(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for range times(2, 30) {
-		id := w.detached("steady", "150", "5ms")
+	for i := range times(2, 30) {
+		name := fmt.Sprint(i)
+		id := w.detached(held(150, name)...)
 		w.killRoles(roleGuard, roleSupervisor)
 		list := w.command("list", "-a", "--json").start()
 		wait := w.command("wait", id).start()
@@ -314,10 +329,13 @@ func TestManyAdopters(t *testing.T) {
 		attach := w.command("-q", "attach", id).start()
 		exec := w.command("exec", id, "--", "echo", "inside").start()
 		list.want(0)
+		exec.want(0)
+		w.must("what is followed", func() bool { return len(follow.out.Bytes()) > 0 && len(attach.out.Bytes()) > 0 })
+		w.release(name)
 		wait.want(exitTalked)
 		follow.want(0)
 		attach.want(exitTalked)
-		if exec.want(0); exec.out.String() != "inside\n" {
+		if exec.out.String() != "inside\n" {
 			t.Errorf("exec printed %q", exec.out.String())
 		}
 		for _, c := range []*command{follow, attach} {

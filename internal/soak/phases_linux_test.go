@@ -75,13 +75,14 @@ func killStop(tr *trial) {
 	tr.talker([]string{"-d"}, how, "1000000", "5ms").want(0)
 	run, _ := tr.find(tr.name)
 	tr.must("output", func() bool { return len(tr.record(run.ID, "stdout")) > 0 })
-	stop := tr.command("stop", "--time", "500ms", run.ID).start()
+	grace := map[string]string{"steady": "1m", "polite": "1m", "deaf": "500ms"}[how]
+	stop := tr.command("stop", "--time", grace, run.ID).start()
 	tr.kill()
 	if tr.spared {
 		stop.want(0)
 	} else {
 		stop.wait()
-		tr.command("stop", "--time", "500ms", run.ID).want(0)
+		tr.command("stop", "--time", grace, run.ID).want(0)
 	}
 	run, _ = tr.find(tr.name)
 	if !tr.dead && (run.State != "stopped" || run.ExitCode == nil || *run.ExitCode != code) {

@@ -18,6 +18,7 @@ const exitTalked = 7
 // talk is a command to run in a sandbox. What it prints can be checked: see lines.
 //
 //	talk steady N EVERY    N lines on stdout and stderr, one every EVERY
+//	talk held N EVERY GO   steady, but with its last lines it waits for the file GO: see held
 //	talk flood N           N lines on stdout as fast as they are taken
 //	talk deaf N EVERY      steady, ignoring SIGTERM
 //	talk polite N EVERY    steady; SIGTERM makes it end with code 42
@@ -57,6 +58,12 @@ func talk(args []string) int {
 	}
 	tick := time.NewTicker(every)
 	for i := range n {
+		for args[0] == "held" && i == n-1 {
+			if _, err := os.Stat(args[3]); err == nil {
+				break
+			}
+			<-tick.C
+		}
 		fmt.Fprintf(os.Stdout, "o%08d\n", i+1)
 		fmt.Fprintf(os.Stderr, "e%08d\n", i+1)
 		select {

@@ -51,7 +51,7 @@ func TestAsUser(t *testing.T) {
 	if err := copyProgram(programs.path(talkerName), self); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self, "-test.v", "-test.timeout=10m", "-test.parallel="+strconv.Itoa(worlds), "-test.run="+asUser)
+	cmd := exec.Command(self, "-test.v", "-test.timeout=60m", "-test.parallel="+strconv.Itoa(worlds), "-test.run="+asUser)
 	cmd.Dir = dir // it can be read by that user, which the present one need not be
 	cmd.Env = append(os.Environ(), "HOME="+dir, "TMPDIR="+dir, "USER="+who.Username, envMoat+"="+programs.path(moatName), "MOAT_SOAK=")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
