@@ -26,7 +26,9 @@ type Folder struct {
 }
 
 // Create is CreateAs with an id that nobody has had.
-func (h *Home) Create(p plan.Plan, now time.Time) (*Folder, error) { return h.CreateAs(NewID(), p, now) }
+func (h *Home) Create(p plan.Plan, now time.Time) (*Folder, error) {
+	return h.CreateAs(NewID(), p, now)
+}
 
 // CreateAs makes the run id: folder, lock (held), record (created) and name; an empty p.Name gets a made-up one. Others
 // see all of it or nothing. On error nothing is left behind; a *NameError, *NameTakenError or *HomeError is for
