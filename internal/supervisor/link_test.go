@@ -82,15 +82,18 @@ func scripted(t *testing.T, connections int, hello welcome, script guestScript) 
 	return l, s
 }
 
-// drained lets a guest read whatever comes, as every guest does.
-func drained(c *line.Conn) {
+// drained lets a guest read whatever comes, as every guest does, until the line ends.
+func drained(c *line.Conn) (ended chan struct{}) {
+	ended = make(chan struct{})
 	go func() {
+		defer close(ended)
 		for {
 			if _, err := c.Next(); err != nil {
 				return
 			}
 		}
 	}()
+	return ended
 }
 
 func output(process uint32, offset uint64, text string) line.Output {
@@ -131,11 +134,14 @@ func TestLies(t *testing.T) {
 						t.Errorf("guest: %v", err)
 					}
 				}
-				drained(c)
+				ended := drained(c)
 				for _, m := range test.say {
 					if c.Send(m) != nil {
 						return // it was caught
 					}
+				}
+				if test.want != "" && test.want != "EOF" {
+					<-ended // it is about to be caught: an end of ours would be one, too
 				}
 			})
 			if err := l.connect(t.Context()); err != nil {
