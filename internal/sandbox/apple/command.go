@@ -18,10 +18,9 @@ import (
 
 // How long the command may take. The system may be busy with machines that others start.
 const (
-	askTime     = 15 * time.Second // it answers itself, or not at all, within 10 (SystemStatus.swift)
-	startTime   = 60 * time.Second
-	removeTime  = 60 * time.Second
-	cleanupTime = 30 * time.Second // for what is undone after a failed start
+	askTime    = 15 * time.Second // it answers itself, or not at all, within 10 (SystemStatus.swift)
+	startTime  = 60 * time.Second
+	removeTime = 60 * time.Second
 )
 
 // Bounds of what is read of the command's output, in bytes.

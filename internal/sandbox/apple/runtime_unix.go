@@ -66,8 +66,8 @@ func (r *Runtime) find() (command, error) {
 
 // commandOf returns the command that a sandbox was made with, and its record; fs.ErrNotExist if none was asked for it.
 func (r *Runtime) commandOf(ref sandbox.Ref) (command, record, error) {
-	rec, err := readRecord(ref)
-	if err != nil && !errors.Is(err, errTorn) { // a torn one is of before a crash: the command of now knows the same
+	rec, err := sandbox.ReadRecord[record](ref)
+	if err != nil && !errors.Is(err, sandbox.ErrTorn) { // a torn one is of before a crash: the command of now knows the same
 		return command{}, rec, err
 	}
 	c, err := r.find()

@@ -18,24 +18,7 @@ import (
 
 // Start implements sandbox.Runtime. Leftovers of an earlier start in spec.Dir are removed first, except the home directory.
 func (r *Runtime) Start(ctx context.Context, spec sandbox.Spec) error {
-	if err := errors.Join(ctx.Err(), spec.Check(), checkSpec(spec)); err != nil {
-		return fmt.Errorf("start sandbox %s: %w", spec.ID, err)
-	}
-	switch state, err := r.State(ctx, spec.Ref); {
-	case err != nil:
-		return err
-	case state == sandbox.Running:
-		return fmt.Errorf("start sandbox %s: it is running", spec.ID)
-	}
-	if err := r.Remove(ctx, spec.Ref); err != nil {
-		return fmt.Errorf("clear leftovers of sandbox %s: %w", spec.ID, err)
-	}
-	if err := r.start(ctx, spec); err != nil {
-		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
-		defer cancel()
-		return errors.Join(fmt.Errorf("start sandbox %s: %w", spec.ID, err), r.Remove(clean, spec.Ref))
-	}
-	return nil
+	return sandbox.Start(ctx, r, spec, sandbox.Steps{Check: checkSpec, Start: r.start})
 }
 
 // checkSpec wants an image whose meaning was settled.
@@ -91,7 +74,7 @@ func (r *Runtime) start(ctx context.Context, spec sandbox.Spec) error {
 		return nil
 	}
 	rec.Report.Warnings = append(rec.Report.Warnings, warning)
-	return writeRecord(spec.Ref, rec)
+	return sandbox.WriteRecord(spec.Ref, rec)
 }
 
 // prepare makes Ref.Dir and what belongs in it.
@@ -110,7 +93,7 @@ func (r *Runtime) prepare(spec sandbox.Spec, rec record) error {
 	if err := copyFile(filepath.Join(program, filepath.Base(insideMoat)), exe); err != nil {
 		return fmt.Errorf("copy moat's guest: %w", err)
 	}
-	return writeRecord(spec.Ref, rec)
+	return sandbox.WriteRecord(spec.Ref, rec)
 }
 
 // program is the file that becomes the first process.

@@ -1,19 +1,10 @@
 package docker
 
-import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
-
-	"moat/internal/sandbox"
-)
+import "moat/internal/sandbox"
 
 // Names in Ref.Dir. What the person may want to see afterwards is in homeDir alone.
 const (
 	socketName = "guest.sock"
-	recordName = "guest.json"
 	logName    = "guest.log" // standard error of the guest
 	homeDir    = "home"      // the home directory inside
 	bootDir    = "boot"      // what the guest finds at insideBoot
@@ -31,33 +22,4 @@ type record struct {
 	Relayed   bool           `json:"relayed"`   // the guest is reached by relays and has no socket here
 	Supplied  bool           `json:"supplied"`  // the engine was asked for a supplier, which may be left
 	Report    sandbox.Report `json:"report"`
-}
-
-// errTorn is returned for a record that is not whole. Only a crash of the machine can tear one.
-var errTorn = errors.New("torn record")
-
-func readRecord(ref sandbox.Ref) (record, error) {
-	var rec record
-	b, err := os.ReadFile(filepath.Join(ref.Dir, recordName))
-	if err != nil {
-		return rec, err
-	}
-	if err := json.Unmarshal(b, &rec); err != nil {
-		return rec, fmt.Errorf("%w: %w", errTorn, err)
-	}
-	return rec, nil
-}
-
-// writeRecord replaces the record at once. It need not survive a crash of the machine before the next start of the engine,
-// which then knows no running container.
-func writeRecord(ref sandbox.Ref, rec record) error {
-	b, err := json.Marshal(rec)
-	if err != nil {
-		return err
-	}
-	name := filepath.Join(ref.Dir, recordName)
-	if err := os.WriteFile(name+".new", b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(name+".new", name)
 }

@@ -87,7 +87,7 @@ func (l *relayedLaunch) prepare() error {
 	if err := os.WriteFile(filepath.Join(l.spec.Dir, bootDir, bootHere), []byte(l.here), 0o444); err != nil {
 		return err
 	}
-	return writeRecord(l.spec.Ref, l.rec)
+	return sandbox.WriteRecord(l.spec.Ref, l.rec)
 }
 
 // run lets the engine make and start the container, and tells the guest what to do.
@@ -107,7 +107,7 @@ func (l *relayedLaunch) run(ctx context.Context, req createRequest) error {
 		return err
 	}
 	l.rec.Report = l.report()
-	return errors.Join(writeRecord(l.spec.Ref, l.rec), os.Remove(filepath.Join(l.spec.Dir, bootDir, bootHere)))
+	return errors.Join(sandbox.WriteRecord(l.spec.Ref, l.rec), os.Remove(filepath.Join(l.spec.Dir, bootDir, bootHere)))
 }
 
 // boot tells the guest what to do, as soon as its container runs.
@@ -224,7 +224,7 @@ func (l *relayedLaunch) supply(ctx context.Context, container string) error {
 		return err
 	}
 	l.rec.Supplied = true
-	if err := writeRecord(l.spec.Ref, l.rec); err != nil {
+	if err := sandbox.WriteRecord(l.spec.Ref, l.rec); err != nil {
 		return err
 	}
 	id, err := l.eng.create(ctx, supplierName(l.spec.Ref), supplier(l.spec, l.program.volume()))

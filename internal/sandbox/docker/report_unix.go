@@ -22,7 +22,7 @@ import (
 
 // Report implements sandbox.Runtime.
 func (r *Runtime) Report(ctx context.Context, ref sandbox.Ref) (sandbox.Report, error) {
-	rec, err := readRecord(ref)
+	rec, err := sandbox.ReadRecord[record](ref)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = sandbox.ErrGone
 	}

@@ -19,10 +19,9 @@ import (
 
 // How long an engine may take. Those that pull, build or start others at the same time are slow.
 const (
-	askTime     = 15 * time.Second
-	removeTime  = 60 * time.Second
-	cleanupTime = 30 * time.Second // for what is undone after a failed start
-	podmanTime  = 10 * time.Second // for Podman to complete the making of a container
+	askTime    = 15 * time.Second
+	removeTime = 60 * time.Second
+	podmanTime = 10 * time.Second // for Podman to complete the making of a container
 )
 
 // A Runtime makes sandboxes with the engine that the docker command would use. The zero value is ready; it must not be copied
@@ -81,24 +80,7 @@ func (r *Runtime) find(ctx context.Context) (*engine, error) {
 
 // Start implements sandbox.Runtime. Leftovers of an earlier start in spec.Dir are removed first, except the home directory.
 func (r *Runtime) Start(ctx context.Context, spec sandbox.Spec) error {
-	if err := errors.Join(ctx.Err(), spec.Check(), checkImage(spec)); err != nil {
-		return fmt.Errorf("start sandbox %s: %w", spec.ID, err)
-	}
-	switch state, err := r.State(ctx, spec.Ref); {
-	case err != nil:
-		return err
-	case state == sandbox.Running:
-		return fmt.Errorf("start sandbox %s: it is running", spec.ID)
-	}
-	if err := r.Remove(ctx, spec.Ref); err != nil {
-		return fmt.Errorf("clear leftovers of sandbox %s: %w", spec.ID, err)
-	}
-	if err := r.start(ctx, spec); err != nil {
-		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
-		defer cancel()
-		return errors.Join(fmt.Errorf("start sandbox %s: %w", spec.ID, err), r.Remove(clean, spec.Ref))
-	}
-	return nil
+	return sandbox.Start(ctx, r, spec, sandbox.Steps{Check: checkImage, Start: r.start})
 }
 
 // checkImage wants an image whose meaning was settled.
@@ -114,7 +96,7 @@ func checkImage(spec sandbox.Spec) error {
 
 // Dial implements sandbox.Runtime.
 func (r *Runtime) Dial(ctx context.Context, ref sandbox.Ref) (net.Conn, error) {
-	if rec, err := readRecord(ref); err == nil && rec.Relayed {
+	if rec, err := sandbox.ReadRecord[record](ref); err == nil && rec.Relayed {
 		conn, err := r.dialRelayed(ctx, ref, rec)
 		if err != nil {
 			return nil, fmt.Errorf("dial guest of %s: %w", ref.ID, err)
@@ -144,7 +126,7 @@ func (r *Runtime) State(ctx context.Context, ref sandbox.Ref) (sandbox.State, er
 	if err := ref.Check(); err != nil {
 		return sandbox.Unknown, err
 	}
-	if rec, err := readRecord(ref); err == nil && rec.Relayed {
+	if rec, err := sandbox.ReadRecord[record](ref); err == nil && rec.Relayed {
 		return r.askEngine(ctx, ref)
 	}
 	conn, err := r.Dial(ctx, ref)
@@ -182,9 +164,9 @@ func (r *Runtime) askEngine(ctx context.Context, ref sandbox.Ref) (sandbox.State
 
 // engineOf returns the engine that a sandbox was made with, and its record; fs.ErrNotExist if none was asked for it.
 func (r *Runtime) engineOf(ctx context.Context, ref sandbox.Ref) (*engine, record, error) {
-	rec, err := readRecord(ref)
+	rec, err := sandbox.ReadRecord[record](ref)
 	switch {
-	case errors.Is(err, errTorn): // the machine has crashed since, so it is the one of now
+	case errors.Is(err, sandbox.ErrTorn): // the machine has crashed since, so it is the one of now
 		eng, err := r.find(ctx)
 		return eng, record{}, err
 	case err != nil:

@@ -136,7 +136,7 @@ func (l *launch) prepare() error {
 	if err != nil {
 		return err
 	}
-	return writeRecord(l.spec.Ref, l.rec)
+	return sandbox.WriteRecord(l.spec.Ref, l.rec)
 }
 
 func (l *launch) close() {
@@ -180,7 +180,7 @@ func (l *launch) run(ctx context.Context, req createRequest) error {
 	}
 	l.rec.PID = l.pid
 	l.rec.Report = l.report()
-	return writeRecord(l.spec.Ref, l.rec)
+	return sandbox.WriteRecord(l.spec.Ref, l.rec)
 }
 
 // launch makes and starts the container, and then looks whether it ends before booted does.
@@ -190,7 +190,7 @@ func (l *launch) launch(ctx, booted context.Context, req createRequest) error {
 		return fmt.Errorf("make a container of image %s: %w", cmp.Or(l.spec.Image.Ref, l.spec.Image.Digest), err)
 	}
 	l.rec.Container = id
-	if err := writeRecord(l.spec.Ref, l.rec); err != nil {
+	if err := sandbox.WriteRecord(l.spec.Ref, l.rec); err != nil {
 		return err
 	}
 	if l.ready != nil {

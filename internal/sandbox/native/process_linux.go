@@ -3,12 +3,10 @@ package native
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -24,39 +22,11 @@ type record struct {
 	Report  sandbox.Report `json:"report"`
 }
 
-// errTorn is returned for a record that is not whole. Only a crash of the machine can tear one.
-var errTorn = errors.New("torn record")
-
 // process names one process for all time: a number alone is used again.
 type process struct {
 	PID   int    `json:"pid"`
 	Start uint64 `json:"start"` // clock ticks since the machine's start (proc_pid_stat(5), field 22)
 	Boot  string `json:"boot"`  // the machine's start (/proc/sys/kernel/random/boot_id)
-}
-
-func readRecord(ref sandbox.Ref) (record, error) {
-	var rec record
-	b, err := os.ReadFile(filepath.Join(ref.Dir, recordName))
-	if err != nil {
-		return rec, err
-	}
-	if err := json.Unmarshal(b, &rec); err != nil {
-		return rec, fmt.Errorf("%w: %w", errTorn, err)
-	}
-	return rec, nil
-}
-
-// writeRecord replaces the record at once. It need not survive a crash of the machine: the sandbox does not.
-func writeRecord(ref sandbox.Ref, rec record) error {
-	b, err := json.Marshal(rec)
-	if err != nil {
-		return err
-	}
-	name := filepath.Join(ref.Dir, recordName)
-	if err := os.WriteFile(name+".new", b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(name+".new", name)
 }
 
 // identify returns the lasting name of the running process pid.

@@ -32,7 +32,7 @@ func (r *Runtime) end(ctx context.Context, ref sandbox.Ref) error {
 	r.mu.Lock()
 	c := r.children[ref.Dir]
 	r.mu.Unlock()
-	rec, err := readRecord(ref)
+	rec, err := sandbox.ReadRecord[record](ref)
 	if err != nil && c != nil { // somebody has removed the folder
 		rec.Groups = c.groups
 	}

@@ -9,15 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"moat/internal/sandbox"
 )
-
-// cleanupTime bounds what is undone after a failed start.
-const cleanupTime = 10 * time.Second
 
 // A Runtime makes native sandboxes. The zero value is ready; it must not be copied after first use.
 type Runtime struct {
@@ -32,24 +28,7 @@ var _ sandbox.Runtime = (*Runtime)(nil)
 // Start implements sandbox.Runtime. Leftovers of an earlier start in spec.Dir are removed first, except the home
 // directory. A failure names the step of the set-up that failed.
 func (r *Runtime) Start(ctx context.Context, spec sandbox.Spec) error {
-	if err := errors.Join(ctx.Err(), spec.Check()); err != nil {
-		return fmt.Errorf("start sandbox %s: %w", spec.ID, err)
-	}
-	switch state, err := r.State(ctx, spec.Ref); {
-	case err != nil:
-		return err
-	case state == sandbox.Running:
-		return fmt.Errorf("start sandbox %s: it is running", spec.ID)
-	}
-	if err := r.Remove(ctx, spec.Ref); err != nil {
-		return fmt.Errorf("clear leftovers of sandbox %s: %w", spec.ID, err)
-	}
-	if err := r.start(ctx, spec); err != nil {
-		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
-		defer cancel()
-		return errors.Join(fmt.Errorf("start sandbox %s: %w", spec.ID, err), r.Remove(clean, spec.Ref))
-	}
-	return nil
+	return sandbox.Start(ctx, r, spec, sandbox.Steps{Start: r.start})
 }
 
 // Dial implements sandbox.Runtime.
@@ -70,7 +49,7 @@ func (r *Runtime) State(ctx context.Context, ref sandbox.Ref) (sandbox.State, er
 	if err := ref.Check(); err != nil {
 		return sandbox.Unknown, err
 	}
-	rec, err := readRecord(ref)
+	rec, err := sandbox.ReadRecord[record](ref)
 	if err == nil && rec.Process.PID != 0 {
 		switch alive, err := rec.Process.alive(); {
 		case err != nil:
@@ -80,7 +59,7 @@ func (r *Runtime) State(ctx context.Context, ref sandbox.Ref) (sandbox.State, er
 		}
 		return sandbox.Gone, nil
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errTorn) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, sandbox.ErrTorn) {
 		return sandbox.Unknown, fmt.Errorf("state of sandbox %s: %w", ref.ID, err)
 	}
 	return r.answers(ctx, ref)
@@ -103,7 +82,7 @@ func (r *Runtime) answers(ctx context.Context, ref sandbox.Ref) (sandbox.State, 
 
 // Report implements sandbox.Runtime.
 func (r *Runtime) Report(_ context.Context, ref sandbox.Ref) (sandbox.Report, error) {
-	rec, err := readRecord(ref)
+	rec, err := sandbox.ReadRecord[record](ref)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = sandbox.ErrGone
 	}
@@ -121,7 +100,6 @@ func (r *Runtime) Report(_ context.Context, ref sandbox.Ref) (sandbox.Report, er
 // Names in Ref.Dir. What the person may want to see afterwards is in homeDir alone.
 const (
 	socketName = "guest.sock"
-	recordName = "guest.json"
 	logName    = "guest.log" // standard error of the guest
 	homeDir    = "home"      // the home directory inside
 	rootDir    = "root"      // empty; the sandbox's root is mounted on it, in the sandbox's own mount namespace

@@ -59,7 +59,7 @@ func (r *Runtime) start(ctx context.Context, spec sandbox.Spec) error {
 	defer listener.Close()
 	// Whatever must be taken down later is written down before it is made.
 	rec := record{Groups: planGroups(spec.ID, limitsOf(spec))}
-	if err := writeRecord(spec.Ref, rec); err != nil {
+	if err := sandbox.WriteRecord(spec.Ref, rec); err != nil {
 		return fmt.Errorf("write down the guest: %w", err)
 	}
 	ready := rec.Groups.make(limitsOf(spec))
@@ -106,7 +106,7 @@ func (rec *record) enroll(spec sandbox.Spec, ready groups, c *child) (fallback, 
 	}
 	rec.Report = ready.hold(c.members, c.process.Pid)
 	rest := fallBack(limitsOf(spec), &rec.Report, os.Geteuid() == 0 && (spec.User.UID == 0 || hasImage(spec)))
-	return rest, writeRecord(spec.Ref, *rec)
+	return rest, sandbox.WriteRecord(spec.Ref, *rec)
 }
 
 // limitsOf fills in what is limited although nobody asked.
