@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -77,5 +79,25 @@ func TestHandOverToNobody(t *testing.T) {
 	go host.Write([]byte{0xff, 0, 0, 0})
 	if _, err := Learn(guest); err == nil || !strings.Contains(err.Error(), "bytes") {
 		t.Errorf("a task of 4 GB: %v", err)
+	}
+}
+
+// TestHere tells folders of this machine from those of another one.
+func TestHere(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "here")
+	if err := os.WriteFile(file, []byte("these"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for here, want := range map[Here]error{
+		{}: nil, {file, "these"}: nil, {file, "others"}: ErrNotHere, {file + "-not", "these"}: ErrNotHere,
+	} {
+		if err := here.Check(); !errors.Is(err, want) {
+			t.Errorf("%+v: %v", here, err)
+		}
+	}
+	host, guest := ends(t)
+	go func() { _, _ = Learn(guest); _ = Answer(guest, "", ErrNotHere) }()
+	if _, err := (Boot{}).HandOver(t.Context(), host); !errors.Is(err, ErrNotHere) {
+		t.Errorf("a guest that is elsewhere: %v", err)
 	}
 }

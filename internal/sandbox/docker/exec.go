@@ -110,7 +110,9 @@ func (p *program) Read(b []byte) (int, error) {
 		}
 	}
 	n, err := p.r.Read(b[:min(len(b), p.left)])
-	p.left -= n
+	if p.left -= n; p.left > 0 && errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
 	return n, p.ended(err)
 }
 
