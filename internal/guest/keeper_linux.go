@@ -205,13 +205,10 @@ func (k *keeper) handOver(ctx context.Context, conn *line.Conn) error {
 		k.set(true, nil)
 		return conn.Send(line.Files{Names: k.names, Files: k.files})
 	}
-	if err := conn.Send(line.Door{Names: k.names}); err != nil {
-		return err
-	}
 	to, err := k.newCarrier(ctx, conn)
 	if err != nil {
 		return err
 	}
-	k.set(false, to)
-	return nil
+	k.set(false, to) // who comes before the other end knows of the door waits there; afterwards nobody may be refused any more
+	return conn.Send(line.Door{Names: k.names})
 }
