@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -148,6 +149,26 @@ func TestStopSurvives(t *testing.T) {
 	if took := time.Since(began); took < 1500*time.Millisecond {
 		t.Errorf("the stop took %v, want at least 1.5 s", took)
 	}
+	if run, _ := w.find(id); run.State != "stopped" || run.ExitCode == nil || *run.ExitCode != 137 {
+		t.Errorf("%v", run)
+	}
+	w.nothingLeft(id)
+}
+
+// TestStopFrozen stops a run whose supervisor was killed while its guest is frozen, so that no successor reaches that.
+func TestStopFrozen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.detached("deaf", "100000", "5ms")
+	for _, p := range w.procs() {
+		if p.role == roleGuest {
+			if err := syscall.Kill(p.pid, syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	w.killRoles(roleSupervisor)
+	w.command("stop", "--time", "0", id).want(0)
 	if run, _ := w.find(id); run.State != "stopped" || run.ExitCode == nil || *run.ExitCode != 137 {
 		t.Errorf("%v", run)
 	}

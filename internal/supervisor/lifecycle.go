@@ -314,18 +314,19 @@ func (s *supervisor) resume(ctx context.Context) error {
 		return fmt.Errorf("read the line's secret: %w", err)
 	}
 	s.connectTo(secret)
-	err = s.link.connect(ctx)
-	if errors.Is(err, sandbox.ErrGone) {
-		return s.finish(run.EventGone, line.Exit{}, "supervisor and sandbox were found gone")
-	}
-	if err != nil {
-		return err
-	}
-	if err := s.note(s.Folder.Update(func(r *run.Record) { r.Attempts++ })); err != nil {
-		return err
-	}
 	s.resumeStop()
-	return nil
+	close(s.resumed) // a guest that does not answer can be stopped, too
+	err = s.link.connect(ctx)
+	switch {
+	case errors.Is(err, sandbox.ErrGone) && s.stop.removed.Load():
+		return s.vanished(ctx)
+	case errors.Is(err, sandbox.ErrGone):
+		return s.finish(run.EventGone, line.Exit{}, "supervisor and sandbox were found gone")
+	case err != nil:
+		return err
+	}
+	s.askToEnd()
+	return s.note(s.Folder.Update(func(r *run.Record) { r.Attempts++ }))
 }
 
 // connectTo prepares the line to the run's guest.

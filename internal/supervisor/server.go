@@ -156,7 +156,7 @@ func (srv *server) stop(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("bad stop request: %s", body), http.StatusBadRequest)
 		return
 	}
-	if err := srv.s.waitUp(r.Context()); err != nil { // what is being started cannot be signalled yet
+	if err := srv.s.waitStoppable(r.Context()); err != nil { // what is being started cannot be signalled yet
 		http.Error(w, err.Error(), http.StatusConflict)
 		return
 	}

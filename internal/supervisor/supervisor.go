@@ -72,6 +72,7 @@ type supervisor struct {
 	audience audience
 	up       chan struct{} // closed when the command runs, or never will
 	once     sync.Once     // closes up
+	resumed  chan struct{} // closed when a command that a predecessor started can be stopped, whether its guest answers or not
 	ended    chan struct{} // closed when final and failed hold the end of the command
 	final    api.Exit
 	failed   *api.Failed // set if the command never started
@@ -80,7 +81,7 @@ type supervisor struct {
 // Run supervises the run until it is over. Nil means that nothing is left to do for anybody; after an error a
 // successor should go on.
 func Run(ctx context.Context, cfg Config) error {
-	s := &supervisor{Config: cfg, up: make(chan struct{}), ended: make(chan struct{})}
+	s := &supervisor{Config: cfg, up: make(chan struct{}), resumed: make(chan struct{}), ended: make(chan struct{})}
 	s.stop.news, s.stop.forced = make(chan struct{}, 1), make(chan struct{})
 	defer cfg.Listener.Close()
 	if err := s.open(); err != nil {
@@ -278,12 +279,20 @@ func (s *supervisor) publish(end api.Exit) {
 	close(s.ended)
 }
 
-// waitUp waits until the command runs or never will.
-func (s *supervisor) waitUp(ctx context.Context) error {
+// waitUp waits until the command runs and its guest answers, or never will.
+func (s *supervisor) waitUp(ctx context.Context) error { return s.waitFor(ctx, s.up) }
+
+// waitStoppable waits until a stop is of use.
+func (s *supervisor) waitStoppable(ctx context.Context) error { return s.waitFor(ctx, s.resumed) }
+
+// waitFor waits for up or earlier, but not for ever.
+func (s *supervisor) waitFor(ctx context.Context, earlier <-chan struct{}) error {
 	timer := time.NewTimer(startTimeout)
 	defer timer.Stop()
 	select {
 	case <-s.up:
+		return nil
+	case <-earlier:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

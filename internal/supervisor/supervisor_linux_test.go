@@ -67,7 +67,7 @@ func running(t *testing.T, connections int, hello welcome, script guestScript) (
 	b := &box{}
 	s := &supervisor{
 		Config: Config{Folder: folder, Runtime: b, Logger: slog.New(slog.DiscardHandler)},
-		up:     make(chan struct{}), ended: make(chan struct{}),
+		up:     make(chan struct{}), resumed: make(chan struct{}), ended: make(chan struct{}),
 	}
 	s.stop.news, s.stop.forced = make(chan struct{}, 1), make(chan struct{})
 	if err := s.open(); err != nil {
