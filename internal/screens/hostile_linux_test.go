@@ -90,8 +90,7 @@ func TestHostileOutput(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := h.sit(80, 24, "-q", "run", "-it", "--name", "x", "--", "sh", "-c", "read x; cat attack; printf '\\033\\\\'; stty raw; printf 'after '; exec cat -v")
-			s.raw()
-			s.await("the first output", func() bool { return len(s.output) > 0 })
+			s.drawn()
 			s.typed("\r")
 			s.sees("after")
 			for _, bad := range []string{"]52;c", "\u009d", "]1337", "\x1b[21t", "\x1b[20t", "\x05", "0;1|17", "Ptmux", "\x1b[3;0;0t", "\x1b[8;5;5t", "\x1b[5i", "\x1bc", "\x1b[3J", "file://"} {
@@ -122,7 +121,7 @@ func TestAllowed(t *testing.T) {
 	h := newHouse(t)
 	h.configure("terminal: {allow: [clipboard, notifications]}\n")
 	s := h.sit(80, 24, "-q", "run", "-it", "--", "sh", "-c", `read x; printf '\033]52;c;bW9hdA==\a\033]52;c;?\a\033]9;done\a\033]4;1;#123456\aafter'; read x`)
-	s.raw()
+	s.drawn()
 	s.typed("\r")
 	s.sees("after")
 	for text, allowed := range map[string]bool{"]52;c;bW9hdA==": true, "]52;c;?": false, "]9;done": true, "]4;1": false} {

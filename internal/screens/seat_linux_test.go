@@ -260,6 +260,13 @@ func (s *seat) raw() {
 	}
 }
 
+// drawn waits until the client has taken the keyboard and shown the screen: what the command prints from now on is passed on.
+func (s *seat) drawn() {
+	s.t.Helper()
+	s.raw()
+	s.await("the first output", func() bool { return len(s.output) > 0 })
+}
+
 // detach leaves the run with the keys for it, and checks that the terminal was given back.
 func (s *seat) detach() {
 	s.t.Helper()
