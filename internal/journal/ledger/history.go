@@ -134,6 +134,8 @@ func (h *historian) finish() {
 	case unsigned == 0:
 	case h.kind == kindDestroyed:
 		h.remark("the last %d entries are not signed: there was no key", unsigned)
+	case h.killed: // between an entry and its checkpoint
+		h.remark("the last %d entries are not signed: their writer was killed", unsigned)
 	default:
 		h.problem(h.Signed+1, "", "the last %d entries are not signed: a checkpoint was removed", unsigned)
 	}

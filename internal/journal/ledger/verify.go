@@ -76,6 +76,7 @@ type checker struct {
 	agreed int64  // entries that others or a signature vouch for
 	note   []byte // the newest checkpoint, if its signature was not looked at
 	torn   bool   // it ends within a frame
+	killed bool   // it is the machine's, and ends where a writer that was killed may have ended it
 	fresh  bool   // the last frame was a checkpoint
 	kind   string // of the entry that is looked at
 }
@@ -90,6 +91,7 @@ func (c *checker) verify(in io.ReaderAt) error {
 		kind, payload, err := s.next()
 		switch {
 		case errors.Is(err, io.EOF):
+			c.killed = c.run == "" && s.read%pageSize == 0
 			more = false
 		case errors.Is(err, audit.ErrTorn):
 			c.endsTorn(at, s.read)
@@ -122,6 +124,7 @@ func (c *checker) endsTorn(at, end int64) {
 	c.torn = true
 	switch {
 	case c.settle && c.run == "" && end%pageSize == 0:
+		c.killed = true
 		c.Gaps = append(c.Gaps, Problem{c.Entries + 1, "", "its writer was killed while it wrote this entry"})
 	case c.settle:
 		c.problem(c.Entries+1, "", "it was cut off: it ends within an entry, at byte %d", at)
