@@ -101,7 +101,7 @@ func (r *Runtime) disown(ctx context.Context, dir string, c *child) error {
 }
 
 // clearDir removes everything in dir but the entry keep, and dir itself if nothing is left. A dir that is not there is
-// fine.
+// fine, and so is somebody else who does the same meanwhile.
 func clearDir(dir, keep string) error {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
@@ -113,7 +113,7 @@ func clearDir(dir, keep string) error {
 	d := os.NewFile(uintptr(fd), dir)
 	defer d.Close()
 	names, err := d.Readdirnames(-1)
-	if err != nil {
+	if err != nil && !errors.Is(err, unix.ENOENT) { // getdents(2): somebody else has just removed it
 		return err
 	}
 	for _, name := range names {

@@ -1,8 +1,8 @@
 package native
 
 import (
+	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -35,7 +35,6 @@ func removeAll(parent int, name string) error {
 type remover struct {
 	top   int      // the directory that deep ones are moved to
 	moved []string // their names there
-	count int
 }
 
 func (r *remover) remove(parent int, name string, depth int) error {
@@ -63,8 +62,7 @@ func (r *remover) remove(parent int, name string, depth int) error {
 
 // move puts a directory that is too deep at the top, to be removed later.
 func (r *remover) move(parent int, name string) error {
-	r.count++
-	to := fmt.Sprintf(".removed-%d-%d", os.Getpid(), r.count)
+	to := ".removed-" + rand.Text()              // a name that no other removeAll takes
 	if err := openUp(parent, name); err != nil { // moving a directory writes its ".."
 		return err
 	}

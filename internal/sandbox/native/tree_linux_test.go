@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -79,6 +80,29 @@ func TestRemoveAll(t *testing.T) {
 				t.Errorf("a second time: %v", err)
 			}
 		})
+	}
+}
+
+// TestClearTogether has several clear the same folder: each finds it cleared.
+func TestClearTogether(t *testing.T) {
+	for range 60 {
+		dir := t.TempDir() + "/sandbox"
+		for _, d := range []string{"/upper/a/b", "/work", "/deep" + strings.Repeat("/d", 2*maxDepth)} {
+			must(t, os.MkdirAll(dir+d, 0o700))
+			must(t, os.WriteFile(dir+d+"/f", nil, 0o600))
+		}
+		var wait sync.WaitGroup
+		for range 4 {
+			wait.Go(func() {
+				if err := clearDir(dir, homeDir); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wait.Wait()
+		if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+			t.Fatalf("it is still there: %v", err)
+		}
 	}
 }
 
