@@ -350,6 +350,9 @@ func (a asker) network(n *config.Network) []approval.Ask {
 	for _, server := range n.DNS {
 		list = append(list, approval.Ask{Topic: "network.dns", Text: server.String()})
 	}
+	if n.Foreign == config.ForeignAllow {
+		list = append(list, approval.Ask{Topic: "network.foreign", Text: n.Foreign})
+	}
 	list = append(list, bound("network.limits.bytes", n.Limits.Bytes, sizeText)...)
 	return append(list, bound("network.limits.requests", n.Limits.Requests, func(n int64) string { return strconv.FormatInt(n, 10) })...)
 }

@@ -32,6 +32,7 @@ network:
   limits: {bytes: 1g, requests: 5}
   dns: [9.9.9.9]
   capture: bodies
+  foreign: allow
 `
 
 func asksOf(t *testing.T, text string, global *config.Global) []approval.Ask {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,6 +16,12 @@ const (
 	CaptureNone    = "none"
 	CaptureHeaders = "headers"
 	CaptureBodies  = "bodies" // headers, and the beginning of text bodies
+)
+
+// What becomes of credentials that programs send to the hosts of a grant besides the grant's.
+const (
+	ForeignRemove = "remove"
+	ForeignAllow  = "allow"
 )
 
 // MaxRequests is the largest limit on a number of requests.
@@ -34,6 +41,8 @@ type Network struct {
 	DNS []netip.AddrPort
 	// Capture is one of the Capture constants, or empty.
 	Capture string
+	// Foreign is one of the Foreign constants, or empty.
+	Foreign string
 }
 
 // PolicyConfig returns what policy is made from. mode applies where the file does not choose one, grants are those of
@@ -77,7 +86,12 @@ func networkSchema() schema[networkDraft] {
 			{"host", func(d *decoder, at item, n *networkDraft) { n.host(d, at) }},
 			{"limits", func(d *decoder, at item, n *networkDraft) { readMapping(d, networkLimitsSchema(), at, &n.out.Limits) }},
 			{"dns", func(d *decoder, at item, n *networkDraft) { n.dns(d, at) }},
-			{"capture", func(d *decoder, at item, n *networkDraft) { readValue(d, at, parseCapture, &n.out.Capture) }},
+			{"capture", func(d *decoder, at item, n *networkDraft) {
+				readValue(d, at, parseWord("capture", CaptureNone, CaptureHeaders, CaptureBodies), &n.out.Capture)
+			}},
+			{"foreign", func(d *decoder, at item, n *networkDraft) {
+				readValue(d, at, parseWord("foreign", ForeignRemove, ForeignAllow), &n.out.Foreign)
+			}},
 		},
 	}
 }
@@ -243,18 +257,18 @@ func parseDNS(text string) (netip.AddrPort, error) {
 	return server, nil
 }
 
-func parseCapture(text string) (string, error) {
-	known := []string{CaptureNone, CaptureHeaders, CaptureBodies}
-	for _, k := range known {
-		if text == k {
+// parseWord accepts one of the known words for a key.
+func parseWord(key string, known ...string) func(text string) (string, error) {
+	return func(text string) (string, error) {
+		if slices.Contains(known, text) {
 			return text, nil
 		}
+		hint := "known are " + strings.Join(known, ", ")
+		if near := closest(text, known); near != "" {
+			hint = "did you mean " + shorten(near) + "?"
+		}
+		return "", badValue(hint, "%s %s is unknown", key, shorten(text))
 	}
-	hint := "known are " + strings.Join(known, ", ")
-	if near := closest(text, known); near != "" {
-		hint = "did you mean " + shorten(near) + "?"
-	}
-	return "", badValue(hint, "capture %s is unknown", shorten(text))
 }
 
 func parseTraffic(text string) (int64, error) {

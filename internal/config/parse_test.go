@@ -104,6 +104,7 @@ func TestParseNetwork(t *testing.T) {
   limits: {bytes: 1g, requests: 100}
   dns: [9.9.9.9, "[::1]:5353", 10.0.0.1:54]
   capture: bodies
+  foreign: allow
 grants: [github, "ssh:example.com"]
 `
 	agent, err := Parse("agent.yaml", []byte(text))
@@ -113,7 +114,7 @@ grants: [github, "ssh:example.com"]
 	want := Network{
 		Policy: policy.Strict, Allow: []string{"example.com", "*.example.com:8443"}, Deny: []string{},
 		Rules: []policy.HostRules{{Host: "b.example", Rules: []string{"deny DELETE /**"}}, {Host: "a.example", Rules: []string{"allow GET /x", "allow PUT /y"}}},
-		Host:  []int{5432, 8080}, Limits: policy.Limits{Bytes: 1 << 30, Requests: 100}, Capture: CaptureBodies,
+		Host:  []int{5432, 8080}, Limits: policy.Limits{Bytes: 1 << 30, Requests: 100}, Capture: CaptureBodies, Foreign: ForeignAllow,
 		DNS: []netip.AddrPort{netip.MustParseAddrPort("9.9.9.9:53"), netip.MustParseAddrPort("[::1]:5353"), netip.MustParseAddrPort("10.0.0.1:54")},
 	}
 	if diff := cmp.Diff(want, agent.Network, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {

@@ -227,6 +227,7 @@ func network(agent *config.Agent, global *config.Global, home string) *Network {
 		HostPorts: agent.Network.Host,
 		Limits:    agent.Network.Limits,
 		Capture:   cmp.Or(agent.Network.Capture, config.CaptureNone),
+		Foreign:   agent.Network.Foreign == config.ForeignAllow,
 		Hosts:     global.Egress.Hosts,
 	}
 	for _, server := range agent.Network.DNS {

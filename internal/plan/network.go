@@ -10,8 +10,9 @@ type Network struct {
 	Rules     []policy.HostRules `json:"rules"`
 	HostPorts []int              `json:"host"`
 	Limits    policy.Limits      `json:"limits"`
-	DNS       []string           `json:"dns"`     // resolvers; empty: the system's
-	Capture   string             `json:"capture"` // none, headers or bodies
+	DNS       []string           `json:"dns"`               // resolvers; empty: the system's
+	Capture   string             `json:"capture"`           // none, headers or bodies
+	Foreign   bool               `json:"foreign,omitempty"` // other credentials than those of grants reach the hosts of grants
 
 	Hosts         map[string]string `json:"hosts"`                    // where names are dialled: name[:port] → address:port
 	CAFiles       []string          `json:"ca_files"`                 // trusted for upstreams besides the system's roots

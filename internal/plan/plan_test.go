@@ -23,7 +23,7 @@ func full() Plan {
 		Grants: []string{"github"},
 		Network: &Network{
 			Policy: "strict", Allow: []string{"*.example.com", "a b"}, Rules: []policy.HostRules{{Host: "api.test", Rules: []string{"allow GET /x/**"}}},
-			HostPorts: []int{5432}, Capture: "none", Hosts: map[string]string{"api.test": "127.0.0.1:9443"},
+			HostPorts: []int{5432}, Capture: "none", Foreign: true, Hosts: map[string]string{"api.test": "127.0.0.1:9443"},
 		},
 	}
 }
@@ -45,6 +45,7 @@ tool         /home/me/.nvm
 tool         /home/me/.cargo without credentials.toml "a b"
 network      strict
 grants       github
+foreign      other credentials reach the hosts of grants
 allow        "*.example.com" "a b"
 rules        api.test: "allow GET /x/**"
 own machine  port 5432 as host.moat.internal

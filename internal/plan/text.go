@@ -61,6 +61,9 @@ func (p Plan) network() []row {
 	if len(p.Grants) > 0 {
 		rows = append(rows, row{"grants", quoteAll(p.Grants)})
 	}
+	if n.Foreign {
+		rows = append(rows, row{"foreign", "other credentials reach the hosts of grants"})
+	}
 	for _, list := range []struct {
 		label string
 		words []string

@@ -97,14 +97,14 @@ func grantHosts(grants []grant.Ready) []policy.GrantHosts {
 }
 
 // egressGrants is what the way out must know of them.
-func egressGrants(grants []grant.Ready) []egress.Grant {
+func egressGrants(grants []grant.Ready, foreign bool) []egress.Grant {
 	var out []egress.Grant
 	for _, g := range grants {
 		if g.Inject == nil {
 			continue
 		}
 		out = append(out, egress.Grant{
-			Name: g.Name, Hosts: g.Hosts, Inject: g.Inject, Swap: g.Swap, Placeholders: g.Placeholders, Secrets: g.Secrets, Signs: g.Signs,
+			Name: g.Name, Hosts: g.Hosts, Inject: g.Inject, Swap: g.Swap, Placeholders: g.Placeholders, Secrets: g.Secrets, Signs: g.Signs, Foreign: foreign,
 		})
 	}
 	return out

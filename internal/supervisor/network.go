@@ -131,11 +131,11 @@ func (n *network) assemble(s *supervisor, want plan.Network, roots *x509.CertPoo
 		}
 	}
 	n.inside = intercept.New(intercept.Config{
-		Policy: n.policy.Load, Authority: n.authority, Grants: egressGrants(n.grants), Recorder: n.record, Dialer: dialer, Meter: meter,
+		Policy: n.policy.Load, Authority: n.authority, Grants: egressGrants(n.grants, want.Foreign), Recorder: n.record, Dialer: dialer, Meter: meter,
 		Refused: s.refused, Rejected: s.rejected, Capture: capture, Roots: roots, Logger: s.Logger,
 	})
 	n.Egress = egress.New(egress.Config{
-		Policy: n.policy.Load, Authority: n.authority, Grants: egressGrants(n.grants), Recorder: n.record, Dialer: dialer, Interceptor: n.inside,
+		Policy: n.policy.Load, Authority: n.authority, Grants: egressGrants(n.grants, want.Foreign), Recorder: n.record, Dialer: dialer, Interceptor: n.inside,
 		Upstream: servers, Names: table, Meter: meter, Refused: s.refused, Capture: capture, Logger: s.Logger,
 	})
 	return nil

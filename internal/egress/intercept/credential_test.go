@@ -92,6 +92,32 @@ func TestPlaceholders(t *testing.T) {
 	}
 }
 
+// TestForeignAllowed: what else a program sends to the grant's host arrives, and the grant's header is the grant's.
+func TestForeignAllowed(t *testing.T) {
+	grant := labGrant()
+	grant.Foreign = true
+	inBoth(t, func(t *testing.T, two bool) {
+		l := newLab(t, labOptions{grants: []egress.Grant{grant}})
+		var uri string
+		var header http.Header
+		l.outside("cred.lab.test:443", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { uri, header = r.RequestURI, r.Header }))
+		answer, _ := get(t, l.client("cred.lab.test:443", two), "https://cred.lab.test/?access_token=x&q=1", func(r *http.Request) {
+			r.Header.Set("Authorization", "Bearer foreign")
+			r.Header.Set("X-Api-Key", "foreign")
+			r.Header.Set("Cookie", "session=1")
+		})
+		if answer.StatusCode != 200 || uri != "/?access_token=x&q=1" || header.Get("X-Api-Key") != "foreign" || header.Get("Cookie") != "session=1" {
+			t.Errorf("%d, outside arrived %q, %v", answer.StatusCode, uri, header)
+		}
+		if got := header.Get("Authorization"); got != "Bearer "+token {
+			t.Errorf("the grant's header is %q", got)
+		}
+		if rec := l.records.wait(t, 1)[0]; strings.Contains(rec.Rule, "removed") {
+			t.Errorf("recorded %+v", rec)
+		}
+	})
+}
+
 func hexOf(s string) string {
 	const digits = "0123456789abcdef"
 	var b strings.Builder
