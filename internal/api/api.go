@@ -83,7 +83,8 @@ const (
 // Info is what only the supervisor knows about its run; the rest is in the run's record.
 type Info struct {
 	ID           string     `json:"id"`
-	PID          int        `json:"pid"` // of the supervisor
+	PID          int        `json:"pid"`   // of the supervisor
+	State        string     `json:"state"` // of the run; what is on disk may be a moment older
 	Clients      int        `json:"clients"`
 	OutputBytes  int64      `json:"output_bytes"`
 	LastOutputAt *time.Time `json:"last_output_at"`

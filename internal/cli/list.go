@@ -156,7 +156,8 @@ func (app *App) listSettled(ctx context.Context, home *run.Home, all bool) (run.
 	return list, nil
 }
 
-// askSupervisors asks those of live runs what only they know, all at once. Nil is no answer.
+// askSupervisors asks those of live runs what only they know, all at once. Nil is no answer. A state that is not on disk
+// yet is put in its place.
 func askSupervisors(ctx context.Context, home *run.Home, runs []run.Entry) []*api.Info {
 	infos := make([]*api.Info, len(runs))
 	var askers sync.WaitGroup
@@ -169,8 +170,13 @@ func askSupervisors(ctx context.Context, home *run.Home, runs []run.Entry) []*ap
 			defer client.Close()
 			ctx, cancel := context.WithTimeout(ctx, askTimeout)
 			defer cancel()
-			if info, err := client.Info(ctx); err == nil {
-				infos[i] = &info
+			info, err := client.Info(ctx)
+			if err != nil {
+				return
+			}
+			infos[i] = &info
+			if state := run.State(info.State); state.Live() { // how a run ended is on disk
+				runs[i].State = state
 			}
 		})
 	}

@@ -130,7 +130,8 @@ func (srv *server) checked(next http.Handler) http.Handler {
 
 func (srv *server) info(w http.ResponseWriter, _ *http.Request) {
 	s := srv.s
-	info := api.Info{ID: s.Folder.Record().ID, PID: os.Getpid(), Clients: s.clients.count(), OutputBytes: s.output.Offset(), Version: s.Version}
+	rec := s.Folder.Record()
+	info := api.Info{ID: rec.ID, PID: os.Getpid(), State: string(rec.State), Clients: s.clients.count(), OutputBytes: s.output.Offset(), Version: s.Version}
 	if t := s.output.LastTime(); !t.IsZero() {
 		info.LastOutputAt = &t
 	}
