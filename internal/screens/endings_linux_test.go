@@ -29,9 +29,9 @@ func TestEndings(t *testing.T) {
 		{"stopped by another", func(h *house, _ *seat) { h.must("stop", "e") }, 143},
 		{"SIGTERM", func(_ *house, s *seat) { s.cmd.Process.Signal(syscall.SIGTERM) }, 0},
 		{"SIGHUP", func(_ *house, s *seat) { s.cmd.Process.Signal(syscall.SIGHUP) }, 0},
-		{"SIGKILL", func(_ *house, s *seat) { s.cmd.Process.Kill() }, -1},
-		{"SIGQUIT, which prints all goroutines", func(_ *house, s *seat) { s.cmd.Process.Signal(syscall.SIGQUIT) }, 2},
-		{"SIGKILL of all", func(h *house, s *seat) { h.kill("supervise"); h.kill("guard"); s.cmd.Process.Kill() }, -1},
+		{"SIGKILL", func(_ *house, s *seat) { s.minded(); s.cmd.Process.Kill() }, -1},
+		{"SIGQUIT, which prints all goroutines", func(_ *house, s *seat) { s.minded(); s.cmd.Process.Signal(syscall.SIGQUIT) }, 2},
+		{"SIGKILL of all", func(h *house, s *seat) { s.minded(); h.kill("supervise"); h.kill("guard"); s.cmd.Process.Kill() }, -1},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -125,6 +125,7 @@ func TestKills(t *testing.T) {
 			_, after, found := strings.Cut(string(s.output[before:]), "reconnecting")
 			return found && strings.Count(after, "n ") > 40
 		})
+		s.minded()
 		if err := s.cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}

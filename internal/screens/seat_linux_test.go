@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -290,6 +291,27 @@ func (s *seat) ends(code int) {
 		s.t.Errorf("%q ended with %d, want %d; the output ends with %q", s.cmd.Args, got, code, s.tail(400))
 	}
 	s.givenBack()
+}
+
+// minded waits until the client has a minder, without which a client that is killed cannot give the terminal back.
+func (s *seat) minded() {
+	s.t.Helper()
+	children := fmt.Sprintf("/proc/%d/task/*/children", s.cmd.Process.Pid)
+	if !within(patience, func() bool {
+		files, _ := filepath.Glob(children) // the pattern is good
+		for _, file := range files {
+			pids, _ := os.ReadFile(file) // none of a thread that has ended
+			for pid := range strings.FieldsSeq(string(pids)) {
+				args, _ := os.ReadFile("/proc/" + pid + "/cmdline")
+				if strings.Contains(string(args), "\x00mind\x00") {
+					return true
+				}
+			}
+		}
+		return false
+	}) {
+		s.t.Fatal("the client has no minder")
+	}
 }
 
 // givenBack checks that the terminal is as it was before. A minder may need a moment for that.

@@ -13,9 +13,10 @@ import (
 // minder is what this process holds of its minder, the process that gives the terminal back when this one cannot:
 //
 //	this process                     minder
+//	     │ begin (settings) ────────▶ ╎ waits in the pipe
+//	     │ tell (undo bytes) ───────▶ ╎
 //	     │ start ───────────────────▶ │ ignores signals
-//	     │ begin (settings) ────────▶ │
-//	     │ tell (undo bytes) ───────▶ │ remembers the last
+//	     │ tell ────────────────────▶ │ remembers the last
 //	     │ …                          │
 //	     │ dismiss ─────────────────▶ │ ends: the terminal was given back
 //	     ✗ (end of the pipe) ·······▶ │ gives the terminal back, ends
@@ -56,13 +57,10 @@ func (t *Terminal) StartMinder(program string, args ...string) error {
 	if err != nil {
 		return fmt.Errorf("read terminal settings: %w", err)
 	}
-	m, err := startMinder(t.in, t.out, program, args)
+	brief := func(m *minder) error { return errors.Join(m.begin(t.before, raw), m.tell(t.undo)) }
+	m, err := startMinder(t.in, t.out, program, args, brief)
 	if err != nil {
 		return fmt.Errorf("start the terminal's minder: %w", err)
-	}
-	if err := errors.Join(m.begin(t.before, raw), m.tell(t.undo)); err != nil {
-		m.dismiss()
-		return fmt.Errorf("brief the terminal's minder: %w", err)
 	}
 	t.minder = m
 	return nil

@@ -5,7 +5,7 @@ import (
 	"os"
 )
 
-func startMinder(_, _ *os.File, _ string, _ []string) (*minder, error) {
+func startMinder(_, _ *os.File, _ string, _ []string, _ func(*minder) error) (*minder, error) {
 	return nil, errors.ErrUnsupported
 }
 
