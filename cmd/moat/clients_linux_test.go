@@ -27,23 +27,30 @@ network:
     npm.example.com: ["allow GET /**"]
     pypi.example.com: ["allow GET /**"]
     goproxy.example.com: ["allow GET /**"]
+    crates.example.com: ["allow GET /**"]
 `
 
 // TestClients has programs that people use do what they do all day, through the door and its inspection.
 func TestClients(t *testing.T) {
 	const token = "real-token-7be20b4c4d5f1c"
-	l := newLab(t, clientsAgent)
+	agent, path := clientsAgent, "PATH=$PATH"
+	if program, err := exec.LookPath("go"); err == nil {
+		path += ":" + filepath.Dir(program) // it is seldom where others are
+	}
+	if out, err := exec.Command("rustc", "--print", "sysroot").Output(); err == nil {
+		agent += "mounts: ['" + strings.TrimSpace(string(out)) + ":/mnt/rust:ro']\n" // it is often in the home of who runs the tests
+		path += ":/mnt/rust/bin"
+	}
+	path += "; "
+	l := newLab(t, agent)
 	l.serve("npm.example.com", npmRegistry(t))
 	l.serve("pypi.example.com", pythonIndex(t))
 	l.serve("goproxy.example.com", goProxy(t))
+	l.serve("crates.example.com", crateRegistry(t))
 	l.serve("cred.example.com", gitServer(t, "Bearer "+token))
 	l.store(t, token+"\n", "lab", "--token-stdin")
 	if out, code := l.moat("run", "-d", "--approve", "-n", "lab", "--grant", "lab"); code != 0 {
 		t.Fatalf("run: exit code %d, %s", code, out)
-	}
-	path := ""
-	if program, err := exec.LookPath("go"); err == nil {
-		path = "PATH=$PATH:" + filepath.Dir(program) + "; " // it is seldom where others are
 	}
 	for _, c := range []struct{ name, program, script, want string }{
 		{"curl in HTTP/1.1", "curl", `curl -sS --http1.1 -o /dev/null -w "%{http_code} %{http_version}" https://cred.example.com/repo.git/HEAD`, "200 1.1"},
@@ -57,6 +64,13 @@ func TestClients(t *testing.T) {
 			PYTHONPATH=/tmp/p python3 -c 'import leftish; print(leftish.WHERE)'`, "left of pypi\n"},
 		{"go", "go", `set -e; mkdir /tmp/g; cd /tmp/g; export GOPROXY=https://goproxy.example.com GONOSUMDB='*' GOFLAGS=-mod=mod GOTOOLCHAIN=local
 			export HOME=/tmp/g GOCACHE=/tmp/g/c GOPATH=/tmp/g/p; go mod init -C /tmp/g x.example/x 2>/dev/null; go get left.example/leftish 2>/dev/null; go list -m left.example/leftish`, "left.example/leftish v1.0.0\n"},
+		{"cargo", "cargo", `set -e; mkdir -p /tmp/c/src; cd /tmp/c; export HOME=/tmp/c CARGO_HOME=/tmp/c CARGO_REGISTRIES_LAB_INDEX=sparse+https://crates.example.com/; echo 'fn main() {}' > src/main.rs
+			printf '[package]\nname = "x"\nversion = "0.1.0"\n[dependencies]\nleftish = {version = "1", registry = "lab"}\n' > Cargo.toml
+			cargo fetch -q; cargo tree -q --prefix none | tail -1 | cut -d" " -f1,2`, "leftish v1.0.0\n"},
+		{"java", "javac", `mkdir /tmp/j; cd /tmp/j
+			echo 'class C { public static void main(String[] a) throws Exception {
+				System.out.println(((java.net.HttpURLConnection) new java.net.URL("https://cred.example.com/repo.git/HEAD").openConnection()).getResponseCode()); } }' > C.java
+			java -XX:TieredStopAtLevel=1 C.java 2>/dev/null`, "200\n"},
 		{"python", "python3", `python3 -c 'import urllib.request as u; print(u.urlopen("https://cred.example.com/repo.git/HEAD").status)'`, "200\n"},
 		{"node", "node", `node -e 'fetch("https://cred.example.com/repo.git/HEAD").then(r => console.log(r.status))'`, "200\n"},
 		{"openssl", "openssl", `openssl s_client -connect cred.example.com:443 -servername cred.example.com -verify_return_error </dev/null 2>/dev/null | grep -o "Verify return code: 0" | head -1`, "Verify return code: 0\n"},
@@ -110,25 +124,16 @@ func gitServer(t *testing.T, auth string) http.Handler {
 // npmRegistry has one package.
 func npmRegistry(t *testing.T) http.Handler {
 	t.Helper()
-	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
-	w := tar.NewWriter(z)
-	for name, text := range map[string]string{
-		"package/package.json": `{"name":"leftish","version":"1.0.0","main":"index.js"}`,
-		"package/index.js":     `module.exports = "left of npm"`,
-	} {
-		fine(t, w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(text))}))
-		_, err := w.Write([]byte(text))
-		fine(t, err)
-	}
-	fine(t, w.Close())
-	fine(t, z.Close())
-	sum := sha512.Sum512(packed.Bytes())
+	packed := tarred(t, [][2]string{
+		{"package/package.json", `{"name":"leftish","version":"1.0.0","main":"index.js"}`},
+		{"package/index.js", `module.exports = "left of npm"`},
+	})
+	sum := sha512.Sum512([]byte(packed))
 	about := fmt.Sprintf(`{"name":"leftish","dist-tags":{"latest":"1.0.0"},"versions":{"1.0.0":{"name":"leftish","version":"1.0.0","main":"index.js",
 		"dist":{"tarball":"https://npm.example.com/leftish/-/leftish-1.0.0.tgz","integrity":"sha512-%s"}}}}`, base64.StdEncoding.EncodeToString(sum[:]))
 	mux := http.NewServeMux()
 	mux.HandleFunc("/leftish", text("application/json", about))
-	mux.HandleFunc("/leftish/-/leftish-1.0.0.tgz", text("application/octet-stream", packed.String()))
+	mux.HandleFunc("/leftish/-/leftish-1.0.0.tgz", text("application/octet-stream", packed))
 	return mux
 }
 
@@ -166,6 +171,36 @@ func goProxy(t *testing.T) http.Handler {
 		{"left.example/leftish@v1.0.0/leftish.go", "package leftish\n\nconst Where = \"left\"\n"},
 	})))
 	return mux
+}
+
+// crateRegistry has one crate (https://doc.rust-lang.org/cargo/reference/registry-index.html, sparse protocol).
+func crateRegistry(t *testing.T) http.Handler {
+	t.Helper()
+	crate := tarred(t, [][2]string{
+		{"leftish-1.0.0/Cargo.toml", "[package]\nname = \"leftish\"\nversion = \"1.0.0\"\n"},
+		{"leftish-1.0.0/src/lib.rs", ""},
+	})
+	sum := sha256.Sum256([]byte(crate))
+	mux := http.NewServeMux()
+	mux.HandleFunc("/config.json", text("application/json", `{"dl": "https://crates.example.com/dl"}`))
+	mux.HandleFunc("/le/ft/leftish", text("text/plain", fmt.Sprintf(`{"name":"leftish","vers":"1.0.0","deps":[],"cksum":"%x","features":{},"yanked":false}`, sum)))
+	mux.HandleFunc("/dl/leftish/1.0.0/download", text("application/octet-stream", crate))
+	return mux
+}
+
+func tarred(t *testing.T, files [][2]string) string {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	w := tar.NewWriter(z)
+	for _, f := range files {
+		fine(t, w.WriteHeader(&tar.Header{Name: f[0], Mode: 0o644, Size: int64(len(f[1]))}))
+		_, err := w.Write([]byte(f[1]))
+		fine(t, err)
+	}
+	fine(t, w.Close())
+	fine(t, z.Close())
+	return b.String()
 }
 
 func zipped(t *testing.T, files [][2]string) string {

@@ -72,7 +72,7 @@ func newLab(t *testing.T, agent string, env ...string) *lab {
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})
 	pin := func(s *httptest.Server) string { return s.Listener.Addr().(*net.TCPAddr).String() }
 	global := "egress:\n  ca_files: [" + filepath.Join(home, "upstream.pem") + "]\n  hosts:\n    \"example.com:80\": " + strconv.Quote(pin(plain)) + "\n"
-	for _, name := range []string{"", "ruled.", "cred.", "npm.", "pypi.", "goproxy."} {
+	for _, name := range []string{"", "ruled.", "cred.", "npm.", "pypi.", "goproxy.", "crates."} {
 		global += fmt.Sprintf("    %q: %q\n", name+"example.com:443", pin(secure))
 	}
 	for name, data := range map[string]string{

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -336,5 +338,22 @@ func BenchmarkLeafKnownName(b *testing.B) {
 		if _, err := a.Leaf("api.example"); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestKeyStore: a certificate that is not whole is left out, and the others are counted.
+func TestKeyStore(t *testing.T) {
+	a := newAuthority(t)
+	block, _ := pem.Decode(a.RootPEM())
+	cut := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: block.Bytes[:len(block.Bytes)-1]})
+	got := KeyStore(slices.Concat(cut, []byte(pemBegin+"\n!\n"+pemEnd+"\n"), a.RootPEM()))
+	if count := binary.BigEndian.Uint32(got[8:]); count != 1 {
+		t.Errorf("%d certificates", count)
+	}
+	if !bytes.Contains(got, block.Bytes) || bytes.Count(got, []byte("X.509")) != 1 {
+		t.Errorf("in it is %q", got)
+	}
+	if empty := KeyStore(nil); len(empty) != 12+20 {
+		t.Errorf("an empty one has %d bytes", len(empty))
 	}
 }

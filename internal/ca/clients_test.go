@@ -104,7 +104,7 @@ func TestClients(t *testing.T) {
 	port := server(t, a, host)
 	clients := []struct {
 		name    string
-		command func(dir, roots string) (env, command []string)
+		command func(dir, roots string) (env, command []string) // roots is a file that Bundle made
 	}{
 		{"curl h2", func(dir, roots string) (env, command []string) {
 			return nil, []string{"curl", "-sS", "--http2", "--cacert", roots, "--noproxy", "*", "--connect-to", "::127.0.0.1:" + port, "https://" + host + "/"}
@@ -122,12 +122,12 @@ func TestClients(t *testing.T) {
 			return nil, []string{"python3", "-c", pythonClient, port, host, roots}
 		}},
 		{"java", func(dir, roots string) (env, command []string) {
-			store := filepath.Join(dir, "trust.p12")
-			out, err := client(t, dir, nil, "keytool", "-importcert", "-noprompt", "-alias", "moat", "-file", roots, "-keystore", store, "-storetype", "PKCS12", "-storepass", "changeit")
+			pem, err := os.ReadFile(roots)
 			if err != nil {
-				t.Fatalf("keytool: %v\n%s", err, out)
+				t.Fatal(err)
 			}
-			return nil, []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djavax.net.ssl.trustStore=" + store, "-Djavax.net.ssl.trustStorePassword=changeit",
+			store := write(t, dir, "roots.jks", KeyStore(pem))
+			return []string{"JAVA_TOOL_OPTIONS=-Djavax.net.ssl.trustStore=" + store}, []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
 				write(t, dir, "Client.java", []byte(javaClient)), port, host}
 		}},
 	}

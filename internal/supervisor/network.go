@@ -349,6 +349,13 @@ func (n *network) environment(env []string) []string {
 	for _, g := range n.grants {
 		maps.Copy(ours, g.Env)
 	}
+	const java = "JAVA_TOOL_OPTIONS"
+	ours[java] = "-Djavax.net.ssl.trustStore=" + keyStorePath
+	for _, kv := range env {
+		if name, theirs, _ := strings.Cut(kv, "="); name == java && theirs != "" {
+			ours[java] += " " + theirs // what is last holds
+		}
+	}
 	if agent := n.agentSocket; agent != "" {
 		ours["SSH_AUTH_SOCK"] = agent
 	}
@@ -372,6 +379,7 @@ const (
 	proxyAddress = "127.0.0.1:15080" // guest.ProxyAddress
 	trustPath    = "/etc/ssl/certs/ca-certificates.crt"
 	rootPath     = "/etc/moat/root.pem"
+	keyStorePath = "/etc/moat/roots.jks"
 )
 
 // trust is the host path of what the sandbox trusts, for its spec; empty if there is no way out.

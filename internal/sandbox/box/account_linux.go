@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"moat/internal/ca"
 )
 
 // An account is who commands run as.
@@ -175,7 +177,7 @@ func (b Boot) writeEtc(user account) error {
 			return err
 		}
 	}
-	for name, data := range map[string][]byte{"/etc/moat/roots.pem": b.Roots, "/etc/moat/root.pem": b.Root} {
+	for name, data := range map[string][]byte{"/etc/moat/roots.pem": b.Roots, "/etc/moat/root.pem": b.Root, "/etc/moat/roots.jks": ca.KeyStore(b.Roots)} {
 		if err := put(name, data); err != nil {
 			return err
 		}

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"moat/internal/ca"
 )
 
 const hostEtc = "/etc"
@@ -62,7 +64,7 @@ func addTrust(files map[string][]byte, bundle string, has func(place string) boo
 	if err != nil {
 		return fmt.Errorf("roots to trust: %w", err)
 	}
-	files["moat/roots.pem"], files["moat/root.pem"] = roots, root
+	files["moat/roots.pem"], files["moat/root.pem"], files["moat/roots.jks"] = roots, root, ca.KeyStore(roots)
 	for _, place := range []string{"ssl/certs/ca-certificates.crt", "pki/tls/certs/ca-bundle.crt", "ssl/ca-bundle.pem", "ssl/cert.pem"} {
 		if has(place) || place == "ssl/certs/ca-certificates.crt" {
 			files[place] = roots
