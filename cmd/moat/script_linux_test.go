@@ -60,7 +60,7 @@ func TestScripts(t *testing.T) {
 // prepare builds the program and copies the scripts to where everybody may read them.
 func prepare(t *testing.T) (bin, scripts string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "moat-scripts-")
+	dir, err := os.MkdirTemp("", "moat-scripts-") //nolint:usetesting // t.TempDir is not for other users to enter
 	if err != nil {
 		t.Fatal(err)
 	}

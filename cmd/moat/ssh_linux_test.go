@@ -158,7 +158,7 @@ func personsAgent(t *testing.T, key ed25519.PrivateKey) string {
 	if err := ring.Add(agent.AddedKey{PrivateKey: key, Comment: "mine"}); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "moat-agent-")
+	dir, err := os.MkdirTemp("", "moat-agent-") //nolint:usetesting // t.TempDir is too long for a socket's address
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func WriteBundle(w io.Writer, signed []byte, size int64, entries iter.Seq2[[]byt
 			break
 		}
 		n++
-		out.Write(append(entry[:len(entry):len(entry)], '\n')) // Flush has the error
+		_, _ = out.Write(append(entry[:len(entry):len(entry)], '\n')) // Flush has the error
 	}
 	if n < size {
 		return fmt.Errorf("%w: there are %d entries, %d were signed", ErrTree, n, size)

@@ -76,12 +76,13 @@ func (s *Signer) Sign(c Checkpoint) ([]byte, error) {
 // Cosign adds a witness's signature to a signed checkpoint: that nothing else of this log was ever seen at the given time.
 // The caller has made sure of that.
 func (s *Signer) Cosign(signed []byte, at time.Time) ([]byte, error) {
-	n, err := note.Open(signed, noVerifiers{})
+	_, err := note.Open(signed, noVerifiers{})
 	var unverified *note.UnverifiedNoteError
 	if !errors.As(err, &unverified) {
 		return nil, fmt.Errorf("cosign: %w", ErrCheckpoint)
 	}
-	if n = unverified.Note; at.Unix() < 0 {
+	n := unverified.Note
+	if at.Unix() < 0 {
 		return nil, fmt.Errorf("cosign: the clock says %v", at)
 	}
 	msg, err := note.Sign(n, witnessKey{Key: s.Key, private: s.private, time: uint64(at.Unix())})

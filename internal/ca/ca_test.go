@@ -151,7 +151,7 @@ func TestCacheIsBoundedAndMintsOnce(t *testing.T) {
 }
 
 // dial makes a handshake over real TCP: the server expects a host, the client says sni.
-func dial(t *testing.T, server *tls.Config, client *tls.Config) (serverErr, clientErr error, state tls.ConnectionState) {
+func dial(t *testing.T, server *tls.Config, client *tls.Config) (state tls.ConnectionState, serverErr, clientErr error) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -186,7 +186,7 @@ func dial(t *testing.T, server *tls.Config, client *tls.Config) (serverErr, clie
 		_, clientErr = c.Read(make([]byte, 1)) // tickets of TLS 1.3 come with the first byte
 	}
 	state = c.ConnectionState()
-	return <-done, clientErr, state
+	return state, <-done, clientErr
 }
 
 func TestServerConfig(t *testing.T) {
@@ -219,7 +219,7 @@ func TestServerConfig(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			serverErr, clientErr, _ := dial(t, config(test.expect), test.client)
+			_, serverErr, clientErr := dial(t, config(test.expect), test.client)
 			if (serverErr == nil) != test.ok || (clientErr == nil) != test.ok {
 				t.Errorf("server: %v, client: %v, want success: %v", serverErr, clientErr, test.ok)
 			}
@@ -231,7 +231,7 @@ func TestServerConfig(t *testing.T) {
 	for _, alpn := range []string{"h2", "http/1.1"} {
 		c := client("api.example")
 		c.NextProtos = []string{alpn}
-		if _, err, state := dial(t, config("api.example"), c); err != nil || state.NegotiatedProtocol != alpn {
+		if state, _, err := dial(t, config("api.example"), c); err != nil || state.NegotiatedProtocol != alpn {
 			t.Errorf("%s: agreed on %q, %v", alpn, state.NegotiatedProtocol, err)
 		}
 	}
@@ -259,16 +259,16 @@ func TestResumption(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err, state := dial(t, cred, client("cred.example")); err != nil || state.DidResume {
+		if state, _, err := dial(t, cred, client("cred.example")); err != nil || state.DidResume {
 			t.Fatalf("first connection: %v", err)
 		}
-		if _, err, state := dial(t, cred, client("cred.example")); err != nil || !state.DidResume {
+		if state, _, err := dial(t, cred, client("cred.example")); err != nil || !state.DidResume {
 			t.Errorf("%x: a session of the same host is not resumed: %v", version, err)
 		}
-		if serverErr, _, state := dial(t, cred, client("shared.example")); serverErr == nil || state.DidResume {
+		if state, serverErr, _ := dial(t, cred, client("shared.example")); serverErr == nil || state.DidResume {
 			t.Errorf("%x: another name passes with a ticket", version)
 		}
-		if _, err, state := dial(t, shared, client("shared.example")); err != nil || state.DidResume {
+		if state, _, err := dial(t, shared, client("shared.example")); err != nil || state.DidResume {
 			t.Errorf("%x: a session moved to another host: %v", version, err)
 		}
 	}

@@ -22,11 +22,11 @@ func (s signer) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([
 	return s.key.Sign(random, digest, opts)
 }
 
-func (signer) Format(f fmt.State, _ rune)   { io.WriteString(f, redacted) }
+func (signer) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted) }
 func (signer) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 func (signer) LogValue() slog.Value         { return slog.StringValue(redacted) }
 
 func (a *Authority) String() string               { return "certificate authority " + redacted }
-func (a *Authority) Format(f fmt.State, _ rune)   { io.WriteString(f, a.String()) }
+func (a *Authority) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, a.String()) }
 func (a *Authority) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 func (a *Authority) LogValue() slog.Value         { return slog.StringValue(a.String()) }

@@ -64,7 +64,7 @@ type App struct {
 
 // Main runs one command line and returns the exit code.
 func Main(ctx context.Context, app *App, args []string) int {
-	root := app.root()
+	root := app.root() //nolint:contextcheck // commands have it from ExecuteContext
 	root.SetArgs(args)
 	root.SetIn(app.In)
 	root.SetOut(app.Out)

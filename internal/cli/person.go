@@ -81,6 +81,6 @@ func (app *App) size() api.Size {
 	if err != nil || sc == nil {
 		return api.Size{}
 	}
-	defer sc.close()
+	defer func() { _ = sc.close() }()
 	return sc.measure()
 }

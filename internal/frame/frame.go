@@ -55,7 +55,7 @@ func (r *Reader) Next() (kind byte, payload []byte, err error) {
 		return 0, nil, fmt.Errorf("%w: %d bytes", ErrSize, n)
 	}
 	if err := r.fill(4 + int(n)); err != nil {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		return 0, nil, err

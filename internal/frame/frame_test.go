@@ -31,7 +31,7 @@ func TestRoundTrip(t *testing.T) {
 				t.Fatalf("%s: frame %d: kind %d, %d bytes, %v", name, i, kind, len(got), err)
 			}
 		}
-		if _, _, err := fr.Next(); err != io.EOF {
+		if _, _, err := fr.Next(); !errors.Is(err, io.EOF) {
 			t.Fatalf("%s: at the end: %v", name, err)
 		}
 	}
@@ -44,7 +44,7 @@ func TestBadLengths(t *testing.T) {
 		}
 	}
 	for _, in := range []string{"\x00", "\x00\x00\x00\x02k", "\x00\x00\x00\x09kabc"} {
-		if _, _, err := frame.NewReader(bytes.NewReader([]byte(in))).Next(); err != io.ErrUnexpectedEOF {
+		if _, _, err := frame.NewReader(bytes.NewReader([]byte(in))).Next(); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%q: %v", in, err)
 		}
 	}

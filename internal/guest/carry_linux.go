@@ -40,7 +40,7 @@ func (k *keeper) newCarrier(ctx context.Context, conn *line.Conn) (*carrier, err
 		if !ok {
 			continue
 		}
-		stream, err := conn.Carry(c.ctx, line.Visit{Socket: k.names[i]})
+		stream, err := conn.Carry(c.ctx, line.Visit{Socket: k.names[i]}) //nolint:contextcheck // c.ctx is of ctx
 		if err != nil {
 			c.cancel()
 			return nil, err
@@ -74,7 +74,7 @@ func (c *carrier) open(socket string, visitor duplex) (*mux.Stream, error) {
 		if socket != line.DoorProxy {
 			var err error
 			if v.To, err = sock.OriginalDst(tcp); errors.Is(err, unix.ENOENT) {
-				v.To, err = v.Local, nil // it was not redirected
+				v.To = v.Local // it was not redirected
 			} else if err != nil {
 				return nil, err
 			}

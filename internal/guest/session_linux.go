@@ -42,7 +42,7 @@ func (s *session) run(ctx context.Context) {
 	var writing sync.WaitGroup
 	writing.Go(func() { s.write(ctx) })
 	err := s.read()
-	if err != nil && !errors.Is(err, io.EOF) {
+	if !errors.Is(err, io.EOF) {
 		s.g.log.Warn("end a line", "error", err)
 	}
 	close(s.over)

@@ -33,7 +33,7 @@ func (s *Store) lock(ctx context.Context, name string, how int) (release func(),
 	case <-ctx.Done():
 		// The kernel cannot be told to stop waiting. Whoever gives up does not wait for that.
 		go func() {
-			<-got
+			<-got //nolint:errcheck // whatever it says
 			f.Close()
 		}()
 		return nil, fmt.Errorf("wait for lock %s: %w", name, ctx.Err())

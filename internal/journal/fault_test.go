@@ -75,7 +75,7 @@ func checkFailedAppend(t *testing.T, next piece, disk faultyDisk) {
 
 	c := Chunk{Time: second(next.at), Stream: next.stream, Offset: o.Offset(), Data: []byte(next.data)}
 	err = o.Append(c)
-	if !errors.Is(err, disk.cause) || errors.Is(err, ErrNoSpace) != (disk.cause != syscall.EIO) {
+	if !errors.Is(err, disk.cause) || errors.Is(err, ErrNoSpace) != !errors.Is(disk.cause, syscall.EIO) {
 		t.Errorf("error %v", err)
 	}
 	if got, _, err := readAll(root); err != nil || text(got) != text(mixed) || o.Offset() != c.Offset {

@@ -159,7 +159,7 @@ func (n *Network) End(r Request) {
 func (n *Network) add(r Request) {
 	line := encodeLine(r)
 	n.writing <- struct{}{}
-	err := error(os.ErrClosed)
+	err := os.ErrClosed
 	if !n.isShut() {
 		err = n.put(line)
 	}

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -39,7 +40,7 @@ func settle(idx, log *os.File) (extent, Recovery, error) {
 	}
 	var header [headerSize]byte
 	n, err := idx.ReadAt(header[:], 0)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return extent{}, Recovery{}, fmt.Errorf("read %s: %w", IndexName, err)
 	}
 	written, err := checkHeader(header[:n])

@@ -137,7 +137,7 @@ func asNobody(c *exec.Cmd) {
 // openTemp is a temporary folder that ordinary users can reach.
 func openTemp(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "moat-run-")
+	dir, err := os.MkdirTemp("", "moat-run-") //nolint:usetesting // t.TempDir is not for other users to enter
 	if err != nil {
 		t.Fatal(err)
 	}

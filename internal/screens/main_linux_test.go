@@ -75,9 +75,6 @@ func rounds(t *testing.T, short int) int {
 	return max(n, short)
 }
 
-// long reports whether the long form is wanted.
-func long() bool { return os.Getenv("MOAT_SOAK") != "" }
-
 // house is one $MOAT_HOME with a workspace in which the actor is.
 type house struct {
 	t         *testing.T
@@ -90,7 +87,7 @@ type house struct {
 // newHouse makes a house. When the test ends its runs are removed.
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	dir, err := os.MkdirTemp(stage, "h")
+	dir, err := os.MkdirTemp(stage, "h") //nolint:usetesting // t.TempDir is too long for a socket's address
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -209,13 +209,6 @@ func (s *seat) everything() string {
 	return string(all) + s.screenText()
 }
 
-// state is everything about the terminal but its scrollback, as bytes that can be compared.
-func (s *seat) state() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return string(s.screen.Snapshot(vt.SnapshotOptions{NoScrollback: true}))
-}
-
 // all is a copy of the whole output.
 func (s *seat) all() []byte {
 	s.mu.Lock()

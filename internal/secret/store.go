@@ -174,7 +174,7 @@ func (s *Store) Lock(ctx context.Context, name string) (unlock func(), err error
 	case err = <-locked:
 	case <-ctx.Done():
 		go func() {
-			<-locked
+			<-locked //nolint:errcheck // whatever it says
 			_ = f.Close()
 		}()
 		return nil, fmt.Errorf("lock %s: %w", name, ctx.Err())

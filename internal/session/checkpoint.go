@@ -71,7 +71,7 @@ func (s *Screen) load(dir *os.Root, end int64) error {
 	defer s.mu.Unlock()
 	s.vt.Resize(c.Cols, c.Rows)
 	s.vt.SetAnswering(false)
-	s.vt.Write(snapshot)
+	_, _ = s.vt.Write(snapshot)
 	s.vt.TakeEvents()
 	s.step, s.offset, s.saved = c.Step, c.Offset, c.Offset
 	kept, dropped := s.vt.ScrollbackLen()

@@ -121,7 +121,7 @@ func (s *Screen) feed(step journal.Step, live bool) {
 		s.vt.Resize(int(step.Size.Cols), int(step.Size.Rows))
 	} else {
 		s.vt.SetAnswering(live && step.Offset >= s.from && step.Offset < s.until)
-		s.vt.Write(step.Data)
+		_, _ = s.vt.Write(step.Data)
 		s.offset, s.last = step.End(), step.Time
 	}
 	s.step = step.Next

@@ -53,7 +53,7 @@ func (r *reader) step(step journal.Step) bool {
 	}
 	for data := step.Data; len(data) > 0; {
 		n := min(len(data), slice)
-		r.vt.Write(data[:n])
+		_, _ = r.vt.Write(data[:n])
 		data = data[n:]
 		if !r.scrolled() {
 			return false

@@ -61,7 +61,7 @@ func (r *Runtime) checkProgram() error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	_, err = box.Program(r.arch(), dir)
 	return err
 }

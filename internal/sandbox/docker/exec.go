@@ -55,7 +55,7 @@ func (e *engine) hijack(ctx context.Context, c call) (net.Conn, error) {
 	err = req.Write(conn)
 	var resp *http.Response
 	if err == nil {
-		resp, err = http.ReadResponse(r, req)
+		resp, err = http.ReadResponse(r, req) //nolint:bodyclose // it is the connection, which is given away or closed
 	}
 	switch {
 	case err != nil:

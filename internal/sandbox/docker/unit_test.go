@@ -58,7 +58,7 @@ func TestClasses(t *testing.T) {
 			})
 			_, err := e.inspect(t.Context(), "x")
 			for _, class := range []error{errNotFound, errConflict, errUnreachable} {
-				if errors.Is(err, class) != (class == test.want) {
+				if errors.Is(err, class) != errors.Is(test.want, class) {
 					t.Errorf("%v is %v: %v", err, class, errors.Is(err, class))
 				}
 			}

@@ -117,7 +117,7 @@ func homeFacts(home string) []Fact {
 		return append(facts, Fact{Name: "home_file_system", Value: "unknown", Note: err.Error()})
 	}
 	fact := Fact{Name: "home_file_system", OK: true}
-	fact.Value, fact.Note = fileSystem(int64(st.Type))
+	fact.Value, fact.Note = fileSystem(st.Type)
 	if fact.Note != "" {
 		fact.OK = false
 	}
