@@ -301,7 +301,7 @@ func TestKeysStayInside(t *testing.T) {
 		}
 		for _, form := range []string{fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret), string(secret), fmt.Sprint(secret), new(big.Int).SetBytes(secret).String()} {
 			if strings.Contains(said, form) {
-				t.Fatalf("a key is printed as %T", form)
+				t.Fatalf("a key is printed as %q", form)
 			}
 		}
 	}

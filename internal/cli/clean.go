@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -68,14 +69,8 @@ func (app *App) clean(c *cobra.Command, o cleanOptions) error {
 		if err != nil {
 			return err
 		}
-		for _, e := range ended {
-			fmt.Fprintf(app.Out, "%s  %s  %s\n", e.ID, e.Name, stateText(e.Record))
-		}
-		for _, i := range images.Images {
-			fmt.Fprintf(app.Out, "image  %s  %s\n", visible(i.Ref), sizeText(i.Bytes))
-		}
-		for _, c := range orphans {
-			fmt.Fprintf(app.Out, "%s  %s container without a run\n", plain(c.Name), c.Runtime)
+		if err := printCleaning(app.Out, ended, images.Images, orphans); err != nil {
+			return err // nobody is asked about what they have not seen
 		}
 		if err := app.mayClean(o, len(ended), len(images.Images), len(orphans)); err != nil || o.dryRun {
 			return err
@@ -106,6 +101,22 @@ func (app *App) clean(c *cobra.Command, o cleanOptions) error {
 	}
 	app.say("removed %s and %s", what, count(len(swept)+images.Leftovers+len(orphans), "leftover"))
 	return nil
+}
+
+// printCleaning prints what would be removed.
+func printCleaning(w io.Writer, ended []run.Entry, images []image.Stored, orphans []Container) error {
+	var b strings.Builder
+	for _, e := range ended {
+		fmt.Fprintf(&b, "%s  %s  %s\n", e.ID, e.Name, stateText(e.Record))
+	}
+	for _, i := range images {
+		fmt.Fprintf(&b, "image  %s  %s\n", visible(i.Ref), sizeText(i.Bytes))
+	}
+	for _, c := range orphans {
+		fmt.Fprintf(&b, "%s  %s container without a run\n", plain(c.Name), c.Runtime)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // mayClean asks whether so much may be removed, if there is anything and nobody has said so.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -61,10 +62,12 @@ func (app *App) grantList(ctx context.Context, asJSON bool) error {
 	case asJSON:
 		return printJSON(app.Out, list)
 	case app.quiet:
+		var names strings.Builder
 		for _, g := range list {
-			fmt.Fprintln(app.Out, g.Grant)
+			fmt.Fprintln(&names, g.Grant)
 		}
-		return nil
+		_, err := io.WriteString(app.Out, names.String())
+		return err
 	case len(list) == 0:
 		app.say(`no credential is stored; "moat grant PROVIDER" stores one`)
 		return nil
