@@ -184,6 +184,7 @@ func TestScreen(t *testing.T) {
 	asks := func(what string, answered bool) {
 		t.Helper()
 		add(t, o, time.Now(), "\x1b[6n")
+		add(t, o, time.Now(), "\x1b[m") // what one step is answered comes before the next one is taken up
 		if _, err := s.Repaint(t.Context(), other, o.Position(), Seen{}); err != nil {
 			t.Fatal(err)
 		}
