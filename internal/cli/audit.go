@@ -77,7 +77,7 @@ func (app *App) audit(c *cobra.Command, o auditOptions, args []string) error {
 	if !o.all {
 		var missing *run.NotFoundError
 		if id, err = v.find(args); errors.As(err, &missing) && len(args) > 0 && run.IsID(args[0]) {
-			return app.auditGone(v, args[0], o.json, err)
+			return app.auditGone(c.Context(), v, args[0], o.json, err)
 		}
 		if err != nil {
 			return err
@@ -103,8 +103,8 @@ func (app *App) audit(c *cobra.Command, o auditOptions, args []string) error {
 }
 
 // auditGone says of a run that is not there whether it should be: notFound if there never was such a run.
-func (app *App) auditGone(v *verifier, id string, asJSON bool, notFound error) error {
-	if err := v.verifyMachine(nil); err != nil {
+func (app *App) auditGone(ctx context.Context, v *verifier, id string, asJSON bool, notFound error) error {
+	if err := v.verifyMachine(ctx, nil); err != nil {
 		return err
 	}
 	switch {
@@ -181,7 +181,7 @@ const (
 func (v *verifier) run(ctx context.Context, id string) (*audited, error) {
 	for try := 1; ; try++ {
 		fresh := v.history == nil
-		report, held, err := v.once(id)
+		report, held, err := v.once(ctx, id)
 		if err != nil {
 			return nil, err
 		}
@@ -209,7 +209,7 @@ func waitFor(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func (v *verifier) once(id string) (report *audited, held bool, err error) {
+func (v *verifier) once(ctx context.Context, id string) (report *audited, held bool, err error) {
 	dir := v.home.Dir(id)
 	if held, err = run.Locked(filepath.Join(dir, run.FileLock)); err != nil {
 		return nil, false, err
@@ -221,7 +221,7 @@ func (v *verifier) once(id string) (report *audited, held bool, err error) {
 	defer root.Close()
 	// The machine's record first: what it knows, the run's has already.
 	if v.history == nil {
-		if err := v.verifyMachine(v.anchor(root, id)); err != nil {
+		if err := v.verifyMachine(ctx, v.anchor(root, id)); err != nil {
 			return nil, held, err
 		}
 	}
@@ -310,10 +310,24 @@ func (v *verifier) witnessed(id string) ([]ledger.Claim, error) {
 	return v.machine.Witnessed(audit.OriginOf(v.keys.Own[0], id), v.keys) // all of them have the machine's name
 }
 
-// verifyMachine verifies the record of the machine, of which claims are known from runs. What it says is in v.history.
-func (v *verifier) verifyMachine(claims []ledger.Claim) error {
+// verifyMachine verifies the record of the machine, of which claims are known from runs. What it says is in v.history. What
+// seems wrong is looked at again: a key may just have been made known, of which there is more than one file.
+func (v *verifier) verifyMachine(ctx context.Context, claims []ledger.Claim) error {
+	err := v.machineOnce(claims)
+	if err != nil || len(v.history.Problems) == 0 {
+		return err
+	}
+	if err := waitFor(ctx, auditPause); err != nil {
+		return err
+	}
+	return v.machineOnce(claims)
+}
+
+func (v *verifier) machineOnce(claims []ledger.Claim) (err error) {
+	if v.keys, err = v.machine.Keys(); err != nil {
+		return err
+	}
 	seen, unreadable := v.witnessed("")
-	var err error
 	if v.history, err = v.machine.VerifyMachine(v.keys, append(claims, seen...)); err != nil {
 		return err
 	}

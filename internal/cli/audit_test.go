@@ -57,7 +57,7 @@ func TestAuditBesideAnEnd(t *testing.T) {
 	v := &verifier{home: home, machine: machine, all: true}
 	v.keys, err = machine.Keys()
 	must(err)
-	must(v.verifyMachine(nil))
+	must(v.verifyMachine(t.Context(), nil))
 
 	must(log.Append(now, "ended", ledger.EndFields(ledger.State{State: string(rec.State), ExitCode: rec.ExitCode, Started: rec.StartedAt, Ended: rec.EndedAt})...))
 	sign()

@@ -182,7 +182,7 @@ func (app *App) auditAll(ctx context.Context, v *verifier, asJSON bool) error {
 	for _, p := range list.Problems {
 		ids = append(ids, p.ID)
 	}
-	if err := v.verifyMachine(v.anchors(ids)); err != nil {
+	if err := v.verifyMachine(ctx, v.anchors(ids)); err != nil {
 		return err
 	}
 	machine := v.history.Report
