@@ -111,8 +111,11 @@ func (p *process) offerLoan(file *os.File) (waits *os.File, err error) {
 	if !p.expired {
 		_ = file.SetReadDeadline(time.Time{})
 	}
-	if p.g.stopped || p.expired || to == nil {
+	switch {
+	case p.g.stopped || p.expired || to == nil:
 		return nil, errors.New("it is about to end")
+	case to != p.on:
+		return nil, errors.New("the host that wanted it is not there any more")
 	}
 	if p.loan.slate == nil {
 		if p.loan.slate, p.loan.file, err = line.NewSlate(); err != nil {
@@ -152,7 +155,7 @@ func (p *process) takeBack(file *os.File) *os.File {
 	if file != nil {
 		p.open = []*os.File{file}
 		p.g.streams[file] = struct{}{}
-		if p.expired {
+		if p.expired || p.loan.wanted != nil {
 			_ = file.SetReadDeadline(time.Unix(1, 0))
 		}
 	}

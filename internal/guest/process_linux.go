@@ -65,6 +65,9 @@ func (p *process) resume(s *session, offset uint64) error {
 	if !p.out.resume(offset) {
 		return fmt.Errorf("resume at byte %d of process %d, which has printed %d", offset, p.id, p.out.end)
 	}
+	if p.loan.offer != nil && p.loan.offer.to != s {
+		p.loan.withdraw(nil) // made when s had looked already for what is not here
+	}
 	p.on, p.told = s, false
 	p.g.wake()
 	p.room.Broadcast()
